@@ -1,0 +1,8 @@
+"""App config of the stream service: its models live in xmppd.models."""
+
+from django.apps import AppConfig
+
+
+class XmppdConfig(AppConfig):
+    name = "xmppd"
+    verbose_name = "XMPP service"
