@@ -1,4 +1,4 @@
-"""What a test needs from the machine: skipped with the reason where it is missing, a failure where HEARTH_REQUIRE_TOOLS=1."""
+"""What a test needs from the machine: without it the test skips, or fails where HEARTH_REQUIRE_TOOLS=1."""
 
 import glob
 import importlib
@@ -14,7 +14,7 @@ EXTRA_FOLDERS = ["/usr/lib/postgresql/*/bin", "/usr/sbin"]
 
 
 def missing(reason: str) -> NoReturn:
-    """Skip the test that asks, or fail it where every tool must be there, so that nothing goes untested unseen."""
+    """Skip the test that asks; fail it where every tool must be there, so that nothing goes untested."""
     if os.environ.get("HEARTH_REQUIRE_TOOLS") == "1":
         pytest.fail(f"{reason} (required by HEARTH_REQUIRE_TOOLS=1)")
     pytest.skip(reason)
@@ -28,7 +28,7 @@ def find_tool(*names: str) -> str | None:
 
 
 def require_tool(*names: str) -> str:
-    """The path of a program; several names are alternatives, best first: `require_tool("chromium", "google-chrome")`."""
+    """The path of a program; several names are alternatives: `require_tool("chromium", "google-chrome")`."""
     return find_tool(*names) or missing(f"{' or '.join(names)} is not installed")
 
 
