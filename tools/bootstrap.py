@@ -31,12 +31,12 @@ DEFAULT_INDEX = "https://pypi.org/simple"
 
 NETWORK_SIGNS = re.compile(
     r"connection broken|connection refused|failed to establish|name resolution|name or service not known"
-    r"|timed out|network is unreachable|max retries exceeded|SSLError|ProxyError|NewConnectionError|no route to host",
+    r"|timed out|network is unreachable|max retries exceeded|SSLError|ProxyError|NewConnectionError|no route",
     re.IGNORECASE,
 )
 NETWORK_REMEDY = (
-    "the packages could not be fetched. Connect to the network; behind a proxy set HTTPS_PROXY; with a mirror "
-    "set PIP_INDEX_URL; offline put the wheels into a folder and set PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER."
+    "the packages could not be fetched. Connect to the network; behind a proxy set HTTPS_PROXY; with a "
+    "mirror set PIP_INDEX_URL; offline put the wheels into a folder and set PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER."
 )
 
 
