@@ -36,7 +36,7 @@ NETWORK_SIGNS = re.compile(
 )
 NETWORK_REMEDY = (
     "the packages could not be fetched. Connect to the network; behind a proxy set HTTPS_PROXY; with a "
-    "mirror set PIP_INDEX_URL; offline put the wheels into a folder and set PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER."
+    "mirror set PIP_INDEX_URL; offline, with the wheels in a folder, PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER."
 )
 
 
