@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from xmppd.protocol.element import Element, E
+from xmppd.protocol.element import E, Element
 from xmppd.protocol.jid import JID
-from xmppd.protocol.namespaces import CLIENT, SASL, STANZAS, STREAM_ERRORS, STREAMS, XML
+from xmppd.protocol.namespaces import CLIENT, SASL, STANZAS, STREAM_ERRORS, STREAMS
 
 # condition: (usual type, RFC 6120 8.3.3; legacy code, XEP-0086 table 2)
 STANZA_CONDITIONS: dict[str, tuple[str, int]] = {
@@ -156,12 +156,12 @@ class SASLError(XMPPError):
         self._require(condition in SASL_CONDITIONS)
 
     def to_element(self, ns: str = SASL) -> Element:
-        """The <failure/> element; `ns` is SASL or SASL2, the condition is the same in both (XEP-0388 2.6.4)."""
+        """The <failure/> element; `ns` is SASL or SASL2, the conditions are the same in both (XEP-0388)."""
         return E(
             ns,
             "failure",
             E(SASL, self.condition),
-            # XEP-0388 keeps <text/> in its own namespace, RFC 6120 6.4.5 in that of <failure/>: the same rule.
+            # In both RFC 6120 6.5 and XEP-0388 <text/> has the namespace of <failure/>.
             E(ns, "text", self.text, xml_lang="en") if self.text else None,
             *self.extra,
         )

@@ -7,7 +7,8 @@ from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 import idna
-import precis_i18n
+from precis_i18n import get_profile
+from precis_i18n.profile import Profile
 
 MAX_PART_BYTES = 1023  # RFC 7622 3.2-3.4, each part after preparation
 MAX_BYTES = 3 * MAX_PART_BYTES + 2  # and the two separators
@@ -23,8 +24,8 @@ _PLAIN_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
 _DOTTED_QUAD = re.compile(r"[0-9]+(?:\.[0-9]+){3}")
 
 _NOT_IN_LOCAL = frozenset("\"&'/:<>@")  # RFC 7622 3.3.1
-_USERNAME = precis_i18n.get_profile("UsernameCaseMapped")
-_OPAQUE = precis_i18n.get_profile("OpaqueString")
+_USERNAME = get_profile("UsernameCaseMapped")
+_OPAQUE = get_profile("OpaqueString")
 
 
 class JIDError(ValueError):
@@ -51,7 +52,7 @@ class JID:
 
     @staticmethod
     def parse(text: str) -> JID:
-        """Return the prepared JID; raise JIDError. Cut at the first '/', then at the first '@' (RFC 7622 3.1)."""
+        """Return the prepared JID; raise JIDError. Cut at the first '/', then at the first '@' (3.1)."""
         if len(text) <= MAX_CACHED_CHARS:
             return _parse_cached(text)
         return _parse(text)
@@ -120,7 +121,7 @@ def prepare_resource(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def prepare_domain(text: str) -> str:
-    """RFC 7622 3.2: a name as lower-case U-labels without the trailing dot, an IPv4 address or a bracketed IPv6 one."""
+    """RFC 7622 3.2: lower-case U-labels without the trailing dot, an IPv4 address or a bracketed IPv6 one."""
     if len(text) > MAX_PART_BYTES + 1:
         raise JIDError("domainpart is too long")
     if text.startswith("["):
@@ -152,7 +153,7 @@ def _parse(text: str) -> JID:
 _parse_cached = lru_cache(maxsize=65536)(_parse)  # an exception is never remembered
 
 
-def _enforce(profile: precis_i18n.Profile, text: str, part: str) -> str:
+def _enforce(profile: Profile, text: str, part: str) -> str:
     """Apply the profile until nothing changes, three times at most (RFC 8264 7)."""
     if len(text) > MAX_PART_BYTES:
         raise JIDError(f"{part} is too long")
@@ -181,7 +182,7 @@ def _map_domain(text: str) -> str:
 
 
 def _to_u_labels(name: str) -> str:
-    """IDNA2008 checks of every label; A-labels are turned into the U-labels that are compared (RFC 7622 3.2.1)."""
+    """IDNA2008 checks of every label; A-labels become the U-labels that are compared (RFC 7622 3.2.1)."""
     if name.endswith("."):
         raise JIDError("domainpart ends with an empty label")
     try:
