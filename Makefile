@@ -24,6 +24,7 @@ dev:     ## start with debug pages, again after every change of the code
 test:    ## run the tests; those that need a missing tool say so and skip
 	@$(BOOT) test && exec $(PY) -m pytest -q $(ARGS)
 
+check: export HEARTH_HOME := $(CURDIR)/var/check
 check:   ## style, types, layers, migrations, translations, generated documents
 	@$(BOOT) dev
 	$(PY) -m ruff check .
