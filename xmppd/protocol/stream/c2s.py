@@ -1,0 +1,491 @@
+"""A client's stream without I/O: RFC 6120 4 (streams), 5 (STARTTLS), 6 (SASL), 7 (binding).
+
+`receive` takes bytes and returns events; it never raises: a broken peer becomes `Closed(error)`. The caller answers
+with verbs (`tls_established`, `auth_succeeded`, `bind_succeeded`...), writes what `take_output` returns, and calls
+`receive(b"")` after a verb, since a client may have sent its next step already (XEP-0305).
+
+Until a resource is bound the input is read tag by tag, so that the stream stops at the very byte where its state
+changes. Afterwards there are only stanzas, and whole chunks go through a borrowed parser.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from xmppd.protocol.errors import SASLError, StanzaError, StreamError
+from xmppd.protocol.jid import JID, JIDError, prepare_domain
+from xmppd.protocol.namespaces import BIND, CLIENT, SASL, SESSION, STREAM_ERRORS, STREAMS, TLS
+from xmppd.protocol.parser import HeaderParser, Limits, ParserPool, StanzaParser
+from xmppd.protocol.stanza import CLIENT_CONTEXT, Stanza
+from xmppd.protocol.stream.features import CLIENT_FEATURES, Has
+from xmppd.protocol.writer import escape_attr, write
+
+MAX_WAITING_BYTES = 64 * 1024  # what a client may send ahead while we answer its last step
+BEFORE_LOGIN = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class StartTLS:
+    """Answer: write take_output(), start TLS, call tls_established()."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthRequested:
+    """`initial` is None when the client sent no initial response. Answer: auth_challenge, auth_succeeded or auth_failed."""
+
+    mechanism: str
+    initial: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class AuthResponse:
+    """The client's answer to a challenge."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BindRequested:
+    """`resource` is '' when the server shall choose. Answer: bind_succeeded or bind_failed."""
+
+    request: Stanza
+    resource: str
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyIQ:
+    """An IQ before a resource is bound (in-band registration). Answer: answered(bytes)."""
+
+    request: Stanza
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The stream is over. `error` is what we sent; None when the peer closed it in good order."""
+
+    error: StreamError | None = None
+
+
+Event = StartTLS | AuthRequested | AuthResponse | BindRequested | EarlyIQ | Closed | Stanza
+
+
+class Policy(Protocol):
+    """What the stream must know of its server; read at each step, so that changed settings hold at once."""
+
+    pool: ParserPool  # parsers with the limits of authenticated clients
+
+    @property
+    def default_domain(self) -> str: ...
+    @property
+    def has_tls(self) -> bool: ...
+    @property
+    def is_tls_required(self) -> bool: ...
+    @property
+    def max_auth_failures(self) -> int: ...
+    def serves(self, domain: str) -> bool: ...
+    def mechanisms(self, stream: ClientStream) -> Sequence[str]: ...
+    def extra_features(self, stream: ClientStream) -> bytes: ...
+
+
+class ClientStream:
+    """One stream, through all its restarts."""
+
+    __slots__ = (
+        "_auth_failures",
+        "_header",
+        "_input",
+        "_is_waiting",
+        "_output",
+        "_parser",
+        "_policy",
+        "_sasl_open",
+        "authenticated",
+        "domain",
+        "has",
+        "id",
+        "is_closed",
+        "is_direct_tls",
+        "is_header_sent",
+        "is_peer_closed",
+        "lang",
+        "offered",
+    )
+
+    def __init__(self, policy: Policy, *, is_direct_tls: bool = False) -> None:
+        self._policy = policy
+        self.has = Has.TLS if is_direct_tls else Has.NOTHING
+        self.is_direct_tls = is_direct_tls
+        self.domain = ""  # the one that the client asked for, prepared
+        self.id = ""
+        self.lang = ""
+        self.authenticated: JID | None = None
+        self.offered: tuple[str, ...] = ()  # mechanisms of the last features
+        self.is_closed = False
+        self.is_peer_closed = False
+        self.is_header_sent = False
+        self._auth_failures = 0
+        self._sasl_open = False
+        self._is_waiting = False
+        self._input = b""
+        self._output: list[bytes] = []
+        self._header: HeaderParser | None = HeaderParser()
+        self._parser: StanzaParser | None = None
+
+    # -- bytes
+
+    def receive(self, data: bytes) -> list[Event] | list[Stanza]:
+        """The events that these bytes complete. b"" goes on with what was left when the last verb was awaited."""
+        if self.is_closed:
+            return []
+        try:
+            if self.has & Has.BOUND and not self._input:
+                return self._receive_stanzas(data)
+            return self._receive_steps(data)
+        except StreamError as error:
+            return [self._fail(error)]
+
+    def take_output(self) -> bytes:
+        """What is to be written now."""
+        output = b"".join(self._output)
+        self._output.clear()
+        return output
+
+    def _receive_stanzas(self, data: bytes) -> list[Event] | list[Stanza]:
+        parser = self._parser
+        if parser is None:
+            parser = self._policy.pool.borrow()
+        try:
+            stanzas = parser.feed(data)
+        except StreamError as error:
+            # What came before the fault in the same read is lost with it: no order could be promised.
+            self._parser = None
+            parser.close()
+            return [self._fail(error)]
+        if parser.is_ended:
+            self._parser = None
+            parser.close()
+            return [*stanzas, self._peer_closed()]
+        if not parser.is_idle:
+            self._parser = parser
+        elif parser.is_canonical:
+            self._parser = None
+            self._policy.pool.give_back(parser)
+        elif parser.is_worn:
+            self._parser = StanzaParser(self._policy.pool.limits, parser.context)
+            parser.close()
+        else:
+            self._parser = parser
+        return stanzas
+
+    def _receive_steps(self, data: bytes) -> list[Event]:
+        self._input += data
+        events: list[Event] = []
+        while self._input and not self._is_waiting and not self.is_closed:
+            if self.has & Has.BOUND:
+                rest, self._input = self._input, b""
+                return [*events, *self._receive_stanzas(rest)]
+            end = self._input.find(b">") + 1 or len(self._input)
+            piece, self._input = self._input[:end], self._input[end:]
+            event = self._step(piece)
+            if event is not None:
+                events.append(event)
+        if len(self._input) > MAX_WAITING_BYTES:
+            raise StreamError("policy-violation", "too much sent ahead")
+        return events
+
+    def _step(self, piece: bytes) -> Event | None:
+        if self._header is not None:
+            self._header.feed(piece)
+            if self._header.root is not None:
+                header, self._header = self._header, None
+                self._open(header)
+            return None
+        assert self._parser is not None
+        stanzas = self._parser.feed(piece)
+        if self._parser.is_ended:
+            return self._peer_closed()
+        return self._negotiate(stanzas[0]) if stanzas else None
+
+    # -- opening, RFC 6120 4.2-4.7
+
+    def _open(self, header: HeaderParser) -> None:
+        attrs = header.attrs
+        self.id = secrets.token_urlsafe(12)
+        self.lang = attrs.get("xml:lang", "")[:35]
+        problem = self._header_problem(header)
+        context = header.context()
+        self._parser = StanzaParser(BEFORE_LOGIN, context)
+        self._send_header(attrs.get("from", "") if problem is None else "")
+        if problem is not None:
+            raise problem
+        self._send_features()
+
+    def _header_problem(self, header: HeaderParser) -> StreamError | None:
+        attrs = header.attrs
+        if header.root != (STREAMS, "stream"):
+            return StreamError("invalid-namespace" if header.root and header.root[1] == "stream" else "bad-format")
+        if header.declared.get("", CLIENT) != CLIENT or "" not in header.declared:
+            return StreamError("invalid-namespace")
+        if not _is_version_1(attrs.get("version", "")):
+            return StreamError("unsupported-version")
+        try:
+            domain = prepare_domain(attrs["to"]) if "to" in attrs else self._policy.default_domain
+        except JIDError:
+            return StreamError("host-unknown")
+        if not self._policy.serves(domain):
+            return StreamError("host-unknown")
+        if self.authenticated is not None:
+            # The identity belongs to one host for good (reliability: virtual host changed across a restart).
+            if domain != self.authenticated.domain:
+                return StreamError("not-authorized", "the stream was authenticated for another host")
+            if not self._is_own(attrs.get("from", "")):
+                return StreamError("invalid-from")
+        self.domain = domain
+        return None
+
+    def _is_own(self, from_: str) -> bool:
+        """RFC 6120 4.7.1: a `from` after authentication names the account."""
+        if not from_:
+            return True
+        try:
+            return JID.parse(from_).bare == self.authenticated
+        except JIDError:
+            return False
+
+    def _send_header(self, to: str) -> None:
+        domain = self.domain or self._policy.default_domain
+        language = self.lang or "en"
+        self._write(
+            "<?xml version='1.0'?><stream:stream xmlns='jabber:client' "
+            f"xmlns:stream='http://etherx.jabber.org/streams' id='{self.id}' from='{escape_attr(domain)}'"
+            + (f" to='{escape_attr(to)}'" if to else "")
+            + f" version='1.0' xml:lang='{escape_attr(language)}'>"
+        )
+        self.is_header_sent = True
+
+    def _send_features(self) -> None:
+        offers = [getattr(self, f"_offer_{feature.offer}")() for feature in CLIENT_FEATURES if feature.is_open(self.has)]
+        if self._needs_tls_first:
+            offers = [self._offer_starttls()]
+        else:
+            offers.append(self._policy.extra_features(self).decode())
+        self._write(f"<stream:features>{''.join(offers)}</stream:features>")
+
+    @property
+    def _needs_tls_first(self) -> bool:
+        return self._policy.is_tls_required and not self.has & Has.TLS
+
+    def _offer_starttls(self) -> str:
+        if not self._policy.has_tls:
+            return ""
+        required = "<required/>" if self._policy.is_tls_required else ""
+        return f"<starttls xmlns='{TLS}'>{required}</starttls>"
+
+    def _offer_mechanisms(self) -> str:
+        self.offered = tuple(self._policy.mechanisms(self))
+        if self._needs_tls_first or not self.offered:
+            self.offered = ()
+            return ""
+        names = "".join(f"<mechanism>{name}</mechanism>" for name in self.offered)
+        return f"<mechanisms xmlns='{SASL}'>{names}</mechanisms>"
+
+    def _offer_bind(self) -> str:
+        return f"<bind xmlns='{BIND}'/>"
+
+    def _offer_session(self) -> str:
+        return f"<session xmlns='{SESSION}'><optional/></session>"
+
+    # -- negotiation
+
+    def _negotiate(self, stanza: Stanza) -> Event | None:
+        ns, _, name = stanza.tag.rpartition("\n")
+        if ns == TLS and name == "starttls":
+            return self._on_starttls()
+        if ns == SASL:
+            return self._on_sasl(name, stanza)
+        if stanza.kind == "iq" and stanza.type in ("get", "set"):
+            return self._on_iq(stanza)
+        if stanza.kind or self.has & Has.AUTH:
+            raise StreamError("not-authorized")  # RFC 6120 4.9.3.12: nothing before a resource is bound
+        raise StreamError("unsupported-stanza-type")
+
+    def _on_starttls(self) -> StartTLS | None:
+        if self.has & (Has.TLS | Has.AUTH) or not self._policy.has_tls:
+            self._write(f"<failure xmlns='{TLS}'/></stream:stream>")  # RFC 6120 5.4.2.2
+            self.is_closed = True
+            return None
+        if self._input:
+            # Bytes behind <starttls/> were not encrypted: an attacker may have put them there (RFC 6120 5.3.2).
+            raise StreamError("policy-violation", "data behind starttls")
+        self._write(f"<proceed xmlns='{TLS}'/>")
+        self._is_waiting = True
+        return StartTLS()
+
+    def tls_established(self) -> None:
+        """TLS is up: the stream begins anew, nothing that was said before counts (RFC 6120 5.4.3.3)."""
+        self.has |= Has.TLS
+        self._restart()
+
+    def _restart(self) -> None:
+        self._header = HeaderParser()
+        self.is_header_sent = False
+        if self._parser is not None:
+            self._parser.close()
+            self._parser = None
+        self._is_waiting = False
+
+    def _on_sasl(self, name: str, stanza: Stanza) -> Event | None:
+        if self.has & Has.AUTH:
+            raise StreamError("policy-violation", "already authenticated")
+        if name == "auth":
+            return self._on_auth(stanza)
+        if name == "abort":
+            self.auth_failed(SASLError("aborted"))
+        elif name != "response":
+            raise StreamError("unsupported-stanza-type")
+        elif not self._sasl_open:
+            self.auth_failed(SASLError("malformed-request"))
+        else:
+            data = self._decode(stanza.element.text)
+            if data is not None:
+                self._is_waiting = True
+                return AuthResponse(data)
+        return None
+
+    def _on_auth(self, stanza: Stanza) -> AuthRequested | None:
+        self._sasl_open = False
+        mechanism = stanza.attrs.get("mechanism", "")
+        if self._needs_tls_first:
+            self.auth_failed(SASLError("encryption-required"))
+            return None
+        if mechanism not in self.offered:  # only what this stream was offered (Openfire OF-3273)
+            self.auth_failed(SASLError("invalid-mechanism"))
+            return None
+        text = stanza.element.text
+        initial = None if not text.strip() else self._decode(text)
+        if text.strip() and initial is None:
+            return None
+        self._sasl_open = True
+        self._is_waiting = True
+        return AuthRequested(mechanism, initial)
+
+    def _decode(self, text: str) -> bytes | None:
+        """Strict base64; '=' is an empty response (RFC 6120 6.4.2). None after the failure was sent."""
+        text = text.strip()
+        if text == "=":
+            return b""
+        try:
+            return base64.b64decode(text, validate=True)
+        except (binascii.Error, ValueError):
+            self.auth_failed(SASLError("incorrect-encoding"))
+            return None
+
+    def auth_challenge(self, data: bytes) -> None:
+        self._write(f"<challenge xmlns='{SASL}'>{_encode(data)}</challenge>")
+        self._is_waiting = False
+
+    def auth_succeeded(self, account: JID, data: bytes | None = None) -> None:
+        """The client is this account (bare JID); it opens its stream anew (RFC 6120 6.4.6)."""
+        self._write(f"<success xmlns='{SASL}'>{_encode(data)}</success>" if data else f"<success xmlns='{SASL}'/>")
+        self.authenticated = account.bare
+        self.has |= Has.AUTH
+        self._sasl_open = False
+        self._restart()
+
+    def auth_failed(self, error: SASLError) -> None:
+        """Say so; after too many failures the stream ends (RFC 6120 6.4.5)."""
+        text = f"<text xml:lang='en'>{escape_attr(error.text)}</text>" if error.text else ""
+        self._write(f"<failure xmlns='{SASL}'><{error.condition}/>{text}</failure>")
+        self._sasl_open = False
+        self._is_waiting = False
+        self._auth_failures += 1
+        if self._auth_failures >= self._policy.max_auth_failures:
+            self.close(StreamError("policy-violation", "too many failed attempts to log in"))
+
+    def _on_iq(self, request: Stanza) -> Event | None:
+        self._is_waiting = True
+        if request.type == "set" and self.has & Has.AUTH and request.has(BIND, "bind"):
+            resource = next((c.text for c in request.payload.findall(BIND, "resource")), "")
+            return BindRequested(request, resource)
+        return EarlyIQ(request)
+
+    def bind_succeeded(self, request: Stanza, jid: JID) -> None:
+        """RFC 6120 7.6.1. From here on the stream carries stanzas."""
+        self._write(
+            f"<iq type='result' id='{escape_attr(request.id)}'><bind xmlns='{BIND}'>"
+            f"<jid>{escape_attr(jid.full_str)}</jid></bind></iq>"
+        )
+        self.has |= Has.BOUND
+        self._is_waiting = False
+        assert self._parser is not None
+        context = self._parser.context
+        self._parser.close()
+        self._parser = None if context == CLIENT_CONTEXT else StanzaParser(self._policy.pool.limits, context)
+
+    def bind_failed(self, request: Stanza, error: StanzaError) -> None:
+        self._write(
+            f"<iq type='error' id='{escape_attr(request.id)}'>{write(error.to_element(), CLIENT)}</iq>"
+        )
+        self._is_waiting = False
+
+    def answered(self, reply: bytes) -> None:
+        """The answer to an EarlyIQ."""
+        self._output.append(reply)
+        self._is_waiting = False
+
+    # -- the end, RFC 6120 4.4, 4.9
+
+    def close(self, error: StreamError | None = None) -> None:
+        """Send the error if there is one, and the closing tag; nothing is read any more after an error."""
+        if self.is_closed:
+            return
+        if not self.is_header_sent:
+            self._send_header("")
+        if error is not None:
+            self._write(_error_element(error))
+        self._write("</stream:stream>")
+        self.is_closed = True
+        self._drop_parser()
+
+    def _fail(self, error: StreamError) -> Closed:
+        self.close(error)
+        return Closed(error)
+
+    def _peer_closed(self) -> Closed:
+        self.is_peer_closed = True
+        self.close()
+        return Closed()
+
+    def _drop_parser(self) -> None:
+        if self._parser is not None:
+            self._parser.close()
+            self._parser = None
+        self._input = b""
+
+    def _write(self, text: str) -> None:
+        self._output.append(text.encode())
+
+
+def _error_element(error: StreamError) -> str:
+    text = f"<text xmlns='{STREAM_ERRORS}' xml:lang='en'>{escape_attr(error.text)}</text>" if error.text else ""
+    extra = "".join(write(element) for element in error.extra)
+    content = escape_attr(error.content or "")
+    return (
+        f"<stream:error><{error.condition} xmlns='{STREAM_ERRORS}'>{content}</{error.condition}>"
+        f"{text}{extra}</stream:error>"
+    )
+
+
+def _encode(data: bytes | None) -> str:
+    return base64.b64encode(data).decode() if data else ("=" if data is not None else "")
+
+
+def _is_version_1(version: str) -> bool:
+    """RFC 6120 4.7.5: the lower of both majors; we speak 1.x only."""
+    major, _, minor = version.partition(".")
+    return major.isdecimal() and minor.isdecimal() and int(major) >= 1

@@ -1,0 +1,42 @@
+"""Stream features as a table: what is offered, and what is accepted, in which state of the stream (RFC 6120 4.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntFlag
+
+from xmppd.protocol.namespaces import BIND, SASL, SESSION, TLS
+
+
+class Has(IntFlag):
+    """What a stream has achieved."""
+
+    NOTHING = 0
+    TLS = 1
+    AUTH = 2
+    BOUND = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """Offered once the stream has all of `needs` and nothing of `until`.
+
+    `name` is the element that the peer sends to negotiate it (None: nothing is sent, the feature only informs).
+    """
+
+    ns: str
+    offer: str
+    needs: Has
+    until: Has
+    request: str | None
+
+    def is_open(self, has: Has) -> bool:
+        return has & self.needs == self.needs and not has & self.until
+
+
+STARTTLS = Feature(TLS, "starttls", Has.NOTHING, Has.TLS | Has.AUTH, "starttls")
+MECHANISMS = Feature(SASL, "mechanisms", Has.NOTHING, Has.AUTH, "auth")
+BIND_RESOURCE = Feature(BIND, "bind", Has.AUTH, Has.BOUND, None)
+LEGACY_SESSION = Feature(SESSION, "session", Has.AUTH, Has.NOTHING, None)
+
+CLIENT_FEATURES = (STARTTLS, MECHANISMS, BIND_RESOURCE, LEGACY_SESSION)
