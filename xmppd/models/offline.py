@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
-from xmppd.models.fields import ExactCharField
+from accounts.fields import ExactCharField
 
 
 class OfflineMessage(models.Model):
@@ -17,7 +17,9 @@ class OfflineMessage(models.Model):
     stanza = models.TextField()
     size = models.PositiveIntegerField("bytes of the stanza in UTF-8")
     created = models.DateTimeField(default=timezone.now, db_index=True)
-    sender = ExactCharField("full JID of the sender, cut to the column", max_length=512, blank=True, default="")
+    sender = ExactCharField(
+        "full JID of the sender, cut to the column", max_length=512, blank=True, default=""
+    )
 
     class Meta:
         ordering = ["id"]

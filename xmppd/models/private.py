@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 
-from xmppd.models.fields import ExactCharField
+from accounts.fields import ExactCharField
 
 MAX_NS_CHARS = 512
 MAX_NAME_CHARS = 128  # the unique key has 8 + 4 * (512 + 128) bytes, below InnoDB's 3072

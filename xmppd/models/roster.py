@@ -6,17 +6,17 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
-from xmppd.models.fields import MAX_JID_CHARS, ExactCharField
+from accounts.fields import MAX_JID_CHARS, ExactCharField
 
 
 class RosterState(models.Model):
-    """The version of a roster (RFC 6121 2.6). An account without a row has never had a roster item: version 0."""
+    """The version of a roster (RFC 6121 2.6). Without a row: never had an item, version 0."""
 
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="roster_state"
     )
     version = models.BigIntegerField()
-    # Removals after this version are all logged as tombstones; a client with an older one gets the whole roster.
+    # All removals after this version are logged as tombstones; who knows an older one gets the whole roster.
     log_start = models.BigIntegerField()
 
     def __str__(self) -> str:
@@ -53,7 +53,7 @@ class RosterItem(models.Model):
 
 
 class RosterTombstone(models.Model):
-    """A removal, for clients that fetch only what has changed (RFC 6121 2.6.3). Goes when the contact comes back."""
+    """A removal, for clients that fetch only changes (RFC 6121 2.6.3). Goes when the contact comes back."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="roster_tombstones")
     jid = ExactCharField(max_length=MAX_JID_CHARS)

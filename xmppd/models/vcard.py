@@ -10,12 +10,14 @@ MAX_SEARCHED_CHARS = 200  # the searched columns hold the beginning of longer va
 
 
 def _searched(label: str) -> models.CharField:
-    """A column in lower case, because databases differ in what they call equal but for case."""
+    """A case-folded column: databases differ in what they call equal but for case."""
     return models.CharField(label, max_length=MAX_SEARCHED_CHARS, blank=True, default="", db_index=True)
 
 
 class VCard(models.Model):
-    user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="vcard")
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="vcard"
+    )
     xml = models.TextField("the complete <vCard/>")
     updated = models.DateTimeField(default=timezone.now)
     shown = models.JSONField("the searched values as they were written, by column", default=dict)

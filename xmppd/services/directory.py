@@ -1,0 +1,185 @@
+"""Looking accounts up: at login, by name for contact lists, and in the user search of XEP-0055."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import reduce
+from operator import and_, or_
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db.models import Exists, F, OuterRef, Q
+from django.db.models.lookups import PatternLookup, StartsWith
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from xmppd.models import OfflineMessage
+from xmppd.protocol.errors import StanzaError
+from xmppd.services.properties import Setting
+
+ENABLED = Setting(
+    "search.enabled", bool, True, _("Whether users may search for other users of their domain.")
+)
+MAX_RESULTS = Setting(
+    "search.max_results", int, 100, _("Number of users shown for one search."), minimum=1, maximum=10000
+)
+MAX_TERM_CHARS = 200
+MAX_WILDCARDS = 5  # each one multiplies the work of LIKE
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRecord:
+    """What a login needs. `password_encoded` holds the SCRAM keys; locked for ever: `locked_until` is None."""
+
+    user_id: int
+    jid: str
+    name: str
+    password_encoded: str
+    role: str
+    locked_from: datetime | None
+    locked_until: datetime | None
+    has_offline: bool
+
+    def is_locked(self, at: datetime | None = None) -> bool:
+        at = at or timezone.now()
+        if self.locked_from is None or at < self.locked_from:
+            return False
+        return self.locked_until is None or at < self.locked_until
+
+
+def find_account(domain: str, username: str) -> AccountRecord | None:
+    """The account with this prepared JID, in one query; None when there is none."""
+    row = (
+        get_user_model()
+        .objects.filter(domain__name=domain, username=username)
+        .values_list(
+            "id",
+            "name",
+            "password",
+            "role",
+            "locked_from",
+            "locked_until",
+            Exists(OfflineMessage.objects.filter(user_id=OuterRef("pk"))),
+        )
+        .first()
+    )
+    if row is None:
+        return None
+    user_id, name, *rest = row
+    return AccountRecord(user_id, f"{username}@{domain}", name or username, *rest)
+
+
+def contact_names(jids: Iterable[str]) -> dict[str, str]:
+    """{bare JID: display name} of those that are accounts here."""
+    wanted = set(jids)
+    by_domain: dict[str, list[str]] = {}
+    for jid in wanted:
+        username, _at, domain = jid.partition("@")
+        by_domain.setdefault(domain, []).append(username)
+    names = {}
+    for domain, usernames in by_domain.items():
+        for start in range(0, len(usernames), 500):
+            rows = get_user_model().objects.filter(
+                domain__name=domain, username__in=usernames[start : start + 500]
+            )
+            for username, name in rows.values_list("username", "name"):
+                names[f"{username}@{domain}"] = name or username
+    return names
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One user of a search; what is unknown is ''."""
+
+    jid: str
+    username: str
+    name: str
+    email: str
+    first: str
+    last: str
+    nick: str
+    locality: str
+    organisation: str
+
+
+# Field of a search: patterns of User.search_text, where exactly two newlines part user name, name and e-mail, and
+# columns of the vCard. Both are case-folded.
+_SEARCHED: dict[str, tuple[str, tuple[str, ...]]] = {
+    "username": ("{}\n%\n%", ()),
+    "name": ("%\n{}\n%", ("full_name",)),
+    "email": ("%\n%\n{}", ("email",)),
+    "first": ("", ("given",)),
+    "last": ("", ("family",)),
+    "nick": ("", ("nickname",)),
+    "locality": ("", ("locality",)),
+    "organisation": ("", ("organisation",)),
+}
+FIELDS = frozenset(_SEARCHED)
+
+
+def search(domain: str, terms: Mapping[str, str], *, match_any: bool = False) -> tuple[list[Found], bool]:
+    """Users of the domain by {field of FIELDS: term}, and whether there are more than the setting shows.
+
+    A term is the beginning of the value; with `*`, which stands for anything, it is the whole value. All terms have
+    to match, or one of them with `match_any`; empty ones do not count. Raises StanzaError: service-unavailable when
+    switched off, not-acceptable for a term without end, bad-request for an unknown field.
+    """
+    if not ENABLED.value:
+        raise StanzaError("service-unavailable")
+    if not FIELDS.issuperset(terms):
+        raise StanzaError("bad-request", "there is no such field")
+    conditions = [_condition(field, term.strip()) for field, term in terms.items() if term.strip()]
+    if not conditions:
+        return [], False
+    rows = (
+        get_user_model()
+        .objects.filter(reduce(or_ if match_any else and_, conditions), domain__name=domain)
+        .order_by("username")
+        .values_list("username", "name", "email", "vcard__shown")
+    )
+    limit = MAX_RESULTS.value
+    found = [_found(domain, *row) for row in rows[: limit + 1]]
+    return found[:limit], len(found) > limit
+
+
+def _condition(field: str, term: str) -> Q:
+    template, columns = _SEARCHED[field]
+    pattern = _pattern(term)
+    conditions = [Q(_Like(F(f"vcard__{column}"), pattern)) for column in columns]
+    if template:
+        conditions.append(Q(_Like(F("search_text"), template.format(pattern))))
+    return reduce(or_, conditions)
+
+
+def _pattern(term: str) -> str:
+    """For LIKE: `*` becomes %, what LIKE would take for a wildcard is escaped."""
+    term = re.sub(r"\*+", "*", term.casefold())
+    if len(term) > MAX_TERM_CHARS or term.count("*") > MAX_WILDCARDS:
+        raise StanzaError("not-acceptable", "the search is too long")
+    escaped = term.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return escaped.replace("*", "%") if "*" in term else escaped + "%"
+
+
+class _Like(StartsWith):
+    """LIKE with a finished pattern."""
+
+    def process_rhs(self, qn: Any, connection: Any) -> Any:
+        return super(PatternLookup, self).process_rhs(qn, connection)
+
+
+def _found(domain: str, username: str, name: str, email: str, shown: dict[str, str] | None) -> Found:
+    card = shown or {}
+    return Found(
+        jid=f"{username}@{domain}",
+        username=username,
+        name=name or card.get("full_name", ""),
+        email=email or card.get("email", ""),
+        first=card.get("given", ""),
+        last=card.get("family", ""),
+        nick=card.get("nickname", ""),
+        locality=card.get("locality", ""),
+        organisation=card.get("organisation", ""),
+    )

@@ -1,0 +1,138 @@
+"""Messages for accounts without an available resource, XEP-0160. The caller decides which are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Count, Sum
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from accounts.fields import MAX_JID_CHARS
+from xmppd.models import OfflineMessage
+from xmppd.protocol.errors import StanzaError
+from xmppd.services.properties import Setting
+
+POLICY = Setting(
+    "offline.policy",
+    str,
+    "store",
+    _("What happens to a message for a user who is not online."),
+    choices=["store", "bounce", "drop"],
+)
+WHEN_FULL = Setting(
+    "offline.when_full",
+    str,
+    "bounce",
+    _("What happens to a message when the store is full: an error to the sender, or nothing."),
+    choices=["bounce", "drop"],
+)
+QUOTA = Setting(
+    "offline.quota",
+    "size",
+    1024 * 1024,
+    _("Bytes of offline messages kept for each user."),
+    minimum=0,
+)
+MAX_MESSAGES = Setting(
+    "offline.max_messages",
+    int,
+    1000,
+    _("Number of offline messages kept for each user."),
+    minimum=0,
+)
+EXPIRE_AFTER = Setting(
+    "offline.expire_after",
+    timedelta,
+    timedelta(0),
+    _("Time after which an offline message is deleted unread; 0 keeps it until the user comes online."),
+    minimum=timedelta(0),
+    maximum=timedelta(days=36500),
+)
+
+CHUNK = 500  # rows in one statement: SQLite may be built for no more than 999 parameters
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    id: int
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A stored message; `created` is the stamp of its <delay/> (XEP-0203)."""
+
+    id: int
+    xml: str
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    messages: int
+    bytes: int
+
+
+@transaction.atomic
+def store(user_id: int, stanza_xml: str, sender: str) -> Stored | None:
+    """Keep the message. None: policy drops it; StanzaError(service-unavailable): policy bounces it."""
+    if POLICY.value != "store":
+        return _refuse(POLICY.value)
+    size = len(stanza_xml.encode())
+    used = usage(user_id)
+    if used.messages >= MAX_MESSAGES.value or used.bytes + size > QUOTA.value:
+        return _refuse(WHEN_FULL.value)
+    message = OfflineMessage.objects.create(
+        user_id=user_id, stanza=stanza_xml, size=size, sender=sender[:MAX_JID_CHARS]
+    )
+    return Stored(message.id, message.created)
+
+
+def _refuse(reaction: str) -> None:
+    """XEP-0160 2: the sender is told that a message is not kept, unless the administrator wants silence."""
+    if reaction == "bounce":
+        raise StanzaError("service-unavailable")
+
+
+def take(user_id: int, limit: int = 200, after: int = 0) -> list[Kept]:
+    """The oldest messages with an id above `after`, in order.
+
+    They stay until `delete`, so that a crash repeats messages and never loses one.
+    """
+    rows = OfflineMessage.objects.filter(user_id=user_id, id__gt=after).order_by("id")
+    return [Kept(*row) for row in rows.values_list("id", "stanza", "created")[:limit]]
+
+
+@transaction.atomic
+def delete(user_id: int, ids: Iterable[int]) -> int:
+    """Delete delivered messages of this account; the number that existed."""
+    return sum(
+        OfflineMessage.objects.filter(user_id=user_id, id__in=chunk).delete()[0]
+        for chunk in _chunks(list(ids))
+    )
+
+
+def count(user_id: int) -> int:
+    return OfflineMessage.objects.filter(user_id=user_id).count()
+
+
+def usage(user_id: int) -> Usage:
+    used = OfflineMessage.objects.filter(user_id=user_id).aggregate(messages=Count("id"), bytes=Sum("size"))
+    return Usage(used["messages"], used["bytes"] or 0)
+
+
+def purge_expired(now: datetime | None = None) -> int:
+    """Delete what is older than the setting allows, in small transactions; the number deleted."""
+    if not EXPIRE_AFTER.value:
+        return 0
+    until = (now or timezone.now()) - EXPIRE_AFTER.value
+    ids = list(OfflineMessage.objects.filter(created__lt=until).values_list("id", flat=True))
+    return sum(OfflineMessage.objects.filter(id__in=chunk).delete()[0] for chunk in _chunks(ids))
+
+
+def _chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    return (ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK))
