@@ -40,7 +40,7 @@ doctor:  ## look for mistakes in the set-up of this server
 	@$(BOOT) run && exec $(MANAGE) doctor $(ARGS)
 
 bench:   ## measure this server, and the other servers that are installed, on two cores
-	@$(BOOT) run && $(MAKE) -s -C bench && exec $(PY) bench/hearth.py $(ARGS)
+	@$(BOOT) run && $(MAKE) -s -C bench all && exec $(PY) bench/bench.py $(ARGS)
 
 clean:   ## remove .venv and everything built; the data in var/ stays
 	rm -rf .venv .venv.lock .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
