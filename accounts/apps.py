@@ -1,0 +1,9 @@
+"""App config of the accounts: domains, users, groups, settings, audit log."""
+
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class AccountsConfig(AppConfig):
+    name = "accounts"
+    verbose_name = _("Accounts")

@@ -1,0 +1,22 @@
+"""Column types that compare alike on SQLite, PostgreSQL and MySQL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+# With the domain's id this stays below the 3072 bytes of an InnoDB index in utf8mb4 (4 bytes per character).
+MAX_NAME_CHARS = 255
+MAX_JID_CHARS = 512
+
+
+class ExactCharField(models.CharField):
+    """Text compared code point by code point. MySQL's usual collations hold "é" equal to "e" and "A" to "a"."""
+
+    def db_parameters(self, connection: BaseDatabaseWrapper) -> dict[str, Any]:
+        parameters = super().db_parameters(connection)
+        if connection.vendor == "mysql":
+            parameters["collation"] = "utf8mb4_bin"
+        return parameters
