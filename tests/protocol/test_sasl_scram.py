@@ -16,6 +16,7 @@ from xmppd.protocol.sasl.scram import (
     SALT_BYTES,
     Scram,
     derive_keys,
+    downgrade_protection,
     fake_keys,
     keys_from_salted_password,
     password_matches,
@@ -288,6 +289,15 @@ def test_extra_attributes_are_sent_and_signed():
     server_first = challenged(scram)
     assert server_first.endswith(",i=4096,h=aGFzaA==")
     assert scram.respond(final(server_first)).username == "user"
+
+
+def test_downgrade_protection_covers_what_was_offered():
+    mechanisms, types = ["SCRAM-SHA-256-PLUS", "PLAIN"], ["tls-server-end-point", "tls-exporter"]
+    offer = b"PLAIN\x1eSCRAM-SHA-256-PLUS"
+    with_types = offer + b"\x1ftls-exporter\x1etls-server-end-point"
+    for advertised, text in [(types, with_types), (None, offer)]:
+        name, value = downgrade_protection("SCRAM-SHA-256-PLUS", mechanisms, advertised)
+        assert (name, base64.b64decode(value)) == ("h", hashlib.sha256(text).digest())
 
 
 def test_optional_extensions_are_ignored_and_signed():

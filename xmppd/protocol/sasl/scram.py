@@ -14,7 +14,7 @@ import re
 import secrets
 import stringprep
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from xmppd.protocol.errors import SASLError
@@ -70,7 +70,7 @@ class Scram(Mechanism):
     """`channel_bindings` are the types offered on this stream with their data; empty: no -PLUS was offered.
 
     `secret` is the server's own, for fake salts; `iterations` what a fake account shows: what new
-    accounts get. `attributes` go into the first message of the server, such as ("h", ...) of XEP-0474.
+    accounts get. `attributes` go into the first message of the server, such as `downgrade_protection`.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Scram(Mechanism):
     ) -> None:
         super().__init__(name, domain)
         self.is_plus = name.endswith("-PLUS")
-        self.hash_name = HASHES[name.removeprefix("SCRAM-").removesuffix("-PLUS")]
+        self.hash_name = hash_of(name)
         self._bindings = dict(channel_bindings or {})
         self._secret = secret
         self._iterations = iterations
@@ -148,6 +148,26 @@ class Scram(Mechanism):
             raise SASLError("not-authorized")
         signature = hmac.digest(self._keys.server_key, auth_message, self.hash_name)
         return Done(self.username, self._first.authzid, b"v=" + base64.b64encode(signature))
+
+
+def hash_of(mechanism: str) -> str:
+    """hashlib's name of the hash in a mechanism's name: sha256 of SCRAM-SHA-256-PLUS."""
+    return HASHES[mechanism.removeprefix("SCRAM-").removesuffix("-PLUS")]
+
+
+def downgrade_protection(
+    mechanism: str, mechanisms: Collection[str], binding_types: Collection[str] | None
+) -> tuple[str, str]:
+    """The attribute `h` of XEP-0474: a client with it notices that somebody shortened our lists.
+
+    `mechanisms` are those offered in the SASL profile in use; `binding_types` those advertised by XEP-0440,
+    None when nothing was.
+    """
+    lists = "\x1e".join(sorted(mechanisms))
+    if binding_types is not None:
+        lists += "\x1f" + "\x1e".join(sorted(binding_types))
+    digest = hashlib.new(hash_of(mechanism), lists.encode()).digest()
+    return "h", base64.b64encode(digest).decode()
 
 
 def derive_keys(password: str, salt: bytes, iterations: int, hash_name: str) -> ScramKeys:
