@@ -254,8 +254,11 @@ def fetch_pip():
 
 def wanted_packages(group):
     """How many packages the locks of a group name, for the progress shown."""
-    lines = [line for path in lock_files(group) for line in open(path)]  # noqa: SIM115
-    return sum("==" in line and not line.startswith("#") for line in lines)
+    total = 0
+    for path in lock_files(group):
+        with open(path) as file:
+            total += sum("==" in line and not line.startswith("#") for line in file)
+    return total
 
 
 def show_progress(number, total, text):
