@@ -1,4 +1,5 @@
-"""The console's own icons: 24 by 24, stroked, drawn with the text's colour. `{% icon "users" %}` writes one inline."""
+# ruff: noqa: E501
+"""The console's own icons, 24 by 24, stroked in the text's colour: `{% icon "users" %}` writes one inline."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ ICONS: dict[str, str] = {
     '<path d="M15.5 4.8a3.5 3.5 0 0 1 0 6.4M18 14.6c2.2.8 3.5 2.8 3.5 5.4"/>',
     "user": '<circle cx="12" cy="8" r="4"/><path d="M4.5 20.5c0-4 3-6.5 7.5-6.5s7.5 2.5 7.5 6.5"/>',
     "user-plus": '<circle cx="10" cy="8" r="4"/><path d="M2.5 20.5c0-4 3-6.5 7.5-6.5 1.5 0 2.8.3 4 .8M18.5 15v6M15.5 18h6"/>',
-    "group": '<circle cx="12" cy="7" r="3"/><circle cx="5" cy="15" r="2.5"/><circle cx="19" cy="15" r="2.5"/>'
-    '<path d="M7 21c.4-3.4 2.2-5.5 5-5.5s4.6 2.1 5 5.5M12 10v2.5"/>',
+    "group": '<circle cx="12" cy="9" r="3.2"/><path d="M6.5 20c0-3.2 2.2-5.2 5.5-5.2s5.5 2 5.5 5.2"/>'
+    '<path d="M6.2 11.6a2.5 2.5 0 1 1 .9-4.8M17.8 11.6a2.5 2.5 0 1 0-.9-4.8M2 18c0-2 .9-3.4 2.5-4M22 18c0-2-.9-3.4-2.5-4"/>',
     "session": '<rect x="3" y="4" width="13" height="10" rx="1.5"/><path d="M7 18h5M9.5 14v4"/>'
     '<rect x="17" y="9" width="4.5" height="11" rx="1.2"/>',
     "settings": '<path d="M4 7h9M19 7h1M4 17h1M11 17h9"/><circle cx="16" cy="7" r="2.5"/><circle cx="8" cy="17" r="2.5"/>',
@@ -85,3 +86,11 @@ ICONS: dict[str, str] = {
     "sort": '<path d="M8 10l4-4.5 4 4.5M8 14l4 4.5 4-4.5"/>',
     "more": '<path d="M5.5 12h.01M12 12h.01M18.5 12h.01"/>',
 }
+
+MARK = (
+    '<svg class="mark" viewBox="0 0 32 32" width="{0}" height="{0}" aria-hidden="true" focusable="false">'
+    '<path class="mark-house" d="M14.3 2.6a3 3 0 0 1 3.4 0l11 7.7A3 3 0 0 1 30 12.8V26a4 4 0 0 1-4 4H6a4 4 0 0 1-4-4V12.8a3 3 0 0 1 1.3-2.5z"/>'
+    '<path class="mark-flame" d="M15.1 9.2c-.3 4.7-5.8 6.4-5.8 11.7 0 3.7 2.8 6.3 6.7 6.3s6.7-2.6 6.7-6.3c0-3.3-1.7-5.8-3.3-7.4-.2 1.4-.7 2.4-1.6 3.1.2-2.9-.8-5.6-2.7-7.4z"/>'
+    '<path class="mark-ember" d="M16.2 18.5c-.2 2-2.6 2.8-2.6 5 0 1.5 1 2.5 2.5 2.5s2.5-1 2.5-2.5c0-2-1.2-3.6-2.4-5z"/></svg>'
+)
+"""The product's mark as a format string of its size: a house with a fire in it. static/img/favicon.svg is the same drawing."""

@@ -210,6 +210,7 @@
     if ([...form.attributes].some((a) => a.name.startsWith("hx-"))) return;
     form.dataset.sent = "";
     root.dataset.busy = "";
+    setTimeout(() => { delete form.dataset.sent; delete root.dataset.busy; }, 5000); // the answer may be a file, which leaves this page standing
   });
   addEventListener("pageshow", () => { $$("form[data-sent]").forEach((f) => delete f.dataset.sent); delete root.dataset.busy; });
 
@@ -227,7 +228,9 @@
   // A live refetch must not steal what someone is doing inside the part that it would replace.
   document.addEventListener("htmx:beforeRequest", (e) => {
     const part = e.target;
-    if (part.hasAttribute("data-quiet") && (document.hidden || part.matches(":focus-within") && part.querySelector("input:focus, select:focus, details[open]"))) e.preventDefault();
+    if (!part.hasAttribute("data-quiet")) return;
+    const place = e.detail.target ?? part;
+    if (document.hidden || place.querySelector("input:focus, select:focus, textarea:focus, details[open], input:checked:not([data-kept])")) e.preventDefault();
   });
 
   // --- live: a hint from the server becomes an event that parts of the page listen to

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 from django import template
 from django.core.paginator import Page
-from django.forms import BoundField, CheckboxInput, CheckboxSelectMultiple, PasswordInput, RadioSelect
+from django.forms import (
+    BoundField,
+    CheckboxInput,
+    CheckboxSelectMultiple,
+    PasswordInput,
+    RadioSelect,
+    Textarea,
+)
 from django.template.context import Context
 from django.template.loader_tags import BLOCK_CONTEXT_KEY
-from django.utils import timezone
-from django.utils.formats import date_format, number_format
-from django.utils.html import conditional_escape, format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext, pgettext
 
-from adminconsole.icons import ICONS
+from adminconsole import formats
+from adminconsole.icons import ICONS, MARK
 
 register = template.Library()
 
@@ -42,7 +46,7 @@ def theme(context: Context) -> str:
 
 @register.simple_tag(takes_context=True)
 def repeat(context: Context, name: str) -> str:
-    """Render a block of this page a second time, so that one `{% block title %}` serves both <title> and <h1>."""
+    """Render a block of this page again, so that one `{% block title %}` serves both <title> and <h1>."""
     blocks = context.render_context.get(BLOCK_CONTEXT_KEY)
     block = blocks.get_block(name) if blocks is not None else None
     return block.render(context).strip() if block is not None else ""
@@ -57,20 +61,14 @@ def icon(name: str, label: str = "", css: str = "") -> SafeString:
         'stroke-width="1.75" stroke-linecap="round" stroke-linejoin="round" focusable="false" {}>{}</svg>',
         f" {css}" if css else "",
         spoken,
-        mark_safe(ICONS[name]),
+        mark_safe(ICONS[name]),  # noqa: S308  (our own drawings)
     )
 
 
 @register.simple_tag
 def brand(size: int = 28) -> SafeString:
     """The mark: a house with a fire in it."""
-    return format_html(
-        '<svg class="mark" viewBox="0 0 32 32" width="{0}" height="{0}" aria-hidden="true" focusable="false">'
-        '<path class="mark-house" d="M14.3 2.6a3 3 0 0 1 3.4 0l11 7.7A3 3 0 0 1 30 12.8V26a4 4 0 0 1-4 4H6a4 4 0 0 1-4-4V12.8a3 3 0 0 1 1.3-2.5z"/>'
-        '<path class="mark-flame" d="M15.1 9.2c-.3 4.7-5.8 6.4-5.8 11.7 0 3.7 2.8 6.3 6.7 6.3s6.7-2.6 6.7-6.3c0-3.3-1.7-5.8-3.3-7.4-.2 1.4-.7 2.4-1.6 3.1.2-2.9-.8-5.6-2.7-7.4z"/>'
-        '<path class="mark-ember" d="M16.2 18.5c-.2 2-2.6 2.8-2.6 5 0 1.5 1 2.5 2.5 2.5s2.5-1 2.5-2.5c0-2-1.2-3.6-2.4-5z"/></svg>',
-        size,
-    )
+    return format_html(MARK, size)
 
 
 # --- forms ----------------------------------------------------------------------------------------
@@ -107,6 +105,8 @@ def field(
         "aria-describedby": described or None,
         "aria-invalid": "true" if bound.errors else None,
     }
+    if isinstance(widget, Textarea) and widget.attrs.get("rows") == "10":  # Django's default, too tall for us
+        attrs["rows"] = 4
     attrs |= {
         "placeholder": placeholder or None,
         "autocomplete": autocomplete or None,
@@ -144,7 +144,7 @@ def _kind(widget: Any) -> str:
 
 
 def _options(bound: BoundField) -> list[dict[str, Any]]:
-    """The choices of a radio or checkbox group with what `field.choice_help` (value -> text) says about each."""
+    """The choices of a group with what `field.choice_help` (value -> text) says about each."""
     helps = {str(k): v for k, v in getattr(bound.field, "choice_help", {}).items()}
     return [
         {
@@ -178,11 +178,11 @@ def form_errors(form: Any) -> dict[str, Any]:
 
 @register.simple_block_tag
 def section(content: str, title: str, text: str = "") -> SafeString:
-    """`{% section title text %}fields{% endsection %}`: a titled part of a form; beside its title on wide screens."""
+    """`{% section title text %}fields{% endsection %}`: a part of a form, beside its title where wide."""
     id_ = "s-" + hashlib.md5(str(title).encode(), usedforsecurity=False).hexdigest()[:8]
     return format_html(
-        '<div class="section" role="group" aria-labelledby="{0}"><div class="section-head"><h2 id="{0}">{1}</h2>{2}</div>'
-        '<div class="section-body">{3}</div></div>',
+        '<div class="section" role="group" aria-labelledby="{0}">'
+        '<div class="section-head"><h2 id="{0}">{1}</h2>{2}</div><div class="section-body">{3}</div></div>',
         id_,
         title,
         format_html("<p>{}</p>", text) if text else "",
@@ -193,18 +193,18 @@ def section(content: str, title: str, text: str = "") -> SafeString:
 # --- tables ---------------------------------------------------------------------------------------
 
 
+def _pairs(context: Context, *without: str) -> list[tuple[str, str]]:
+    """This page's query parameters in order, some left out."""
+    request = context.get("request")
+    if request is None:
+        return []
+    return [(key, value) for key, values in request.GET.lists() for value in values if key not in without]
+
+
 def _query(context: Context, **changes: Any) -> str:
     """This page's query string with some parameters changed (None removes one)."""
-    request = context.get("request")
-    query = request.GET.copy() if request is not None else {}
-    pairs = [
-        (k, v)
-        for k, values in getattr(query, "lists", dict(query).items)()
-        for v in values
-        if k not in changes
-    ]
-    pairs += [(k, v) for k, v in changes.items() if v is not None and v != ""]
-    return "?" + urlencode(pairs)
+    changed = [(key, value) for key, value in changes.items() if value is not None and value != ""]
+    return "?" + urlencode([*_pairs(context, *changes), *changed])
 
 
 @register.simple_tag(takes_context=True)
@@ -217,32 +217,40 @@ def query(context: Context, **changes: Any) -> str:
 def listing(context: Context, content: str, id: str, live: str = "") -> SafeString:
     """The part of a page that search, sorting, paging and live events replace.
 
-    `live="sessions"`: fetched again when the server says that sessions changed (or every 15 s without WebSocket).
+    `live="sessions"`: fetched again when sessions change (every 15 s where there is no WebSocket).
     """
     request = context.get("request")
-    attrs = format_html(' hx-target="#{0}" hx-select="#{0}" hx-swap="outerHTML" hx-push-url="true"', id)
+    watcher: SafeString | str = ""
     if live and request is not None:
-        triggers = ", ".join(f"live:{topic} from:body throttle:1s" for topic in live.split())
-        attrs += format_html(
-            ' hx-get="{}" hx-trigger="{}, live:poll from:body" hx-sync="this:replace" data-quiet',
+        events = ", ".join(f"live:{topic} from:body throttle:1s" for topic in live.split())
+        watcher = format_html(
+            '<span hidden data-quiet hx-get="{}" hx-trigger="{}, live:poll from:body" hx-push-url="false"'
+            ' hx-sync="this:replace"></span>',
             request.get_full_path(),
-            triggers,
+            events,
         )
-    return format_html('<div class="listing" id="{}" data-listing{}>{}</div>', id, attrs, content)
+    return format_html(
+        '<div class="listing" id="{0}" data-listing hx-target="#{0}" hx-select="#{0}" hx-swap="outerHTML"'
+        ' hx-push-url="true">{1}{2}</div>',
+        id,
+        watcher,
+        content,
+    )
 
 
 @register.simple_tag(takes_context=True)
 def sort_header(context: Context, key: str, label: str, css: str = "", param: str = "sort") -> SafeString:
-    """A `<th>` that sorts by `key`: first click up, second down. The order now is context `sort`, else `?sort=`."""
+    """A `<th>` that sorts by `key`, first up, then down. The order now is context `sort`, else `?sort=`."""
     request = context.get("request")
     now = str(context.get("sort") or (request.GET.get(param, "") if request is not None else ""))
     state = "ascending" if now == key else "descending" if now == f"-{key}" else "none"
     url = _query(context, **{param: f"-{key}" if state == "ascending" else key, "page": None})
     arrow = icon({"ascending": "up", "descending": "down", "none": "sort"}[state])
     return format_html(
-        '<th scope="col" aria-sort="{}"{}><a class="sort" href="{}" hx-get="{}">{}{}</a></th>',
+        '<th scope="col" aria-sort="{}"{}><a class="sort" id="sort-{}" href="{}" hx-get="{}">{}{}</a></th>',
         state,
         format_html(' class="{}"', css) if css else "",
+        key,
         url,
         url,
         label,
@@ -254,12 +262,6 @@ def sort_header(context: Context, key: str, label: str, css: str = "", param: st
 def pager(context: Context, page: Page, noun: str = "", sizes: Sequence[int] = PAGE_SIZES) -> dict[str, Any]:
     """`{% pager page %}` under a table: 1-50 of 1,204, previous, next, rows per page (`?page=`, `?size=`)."""
     request = context.get("request")
-    kept = request.GET.copy() if request is not None else {}
-    hidden = (
-        [(k, v) for k, values in getattr(kept, "lists", dict)() for v in values if k not in ("page", "size")]
-        if kept
-        else []
-    )
     size = page.paginator.per_page
     return {
         "page": page,
@@ -267,7 +269,7 @@ def pager(context: Context, page: Page, noun: str = "", sizes: Sequence[int] = P
         "noun": noun,
         "size": size,
         "sizes": sorted({*sizes, size}),
-        "hidden": hidden,
+        "hidden": _pairs(context, "page", "size"),
         "path": request.path if request is not None else "",
         "previous": _query(context, page=page.previous_page_number()) if page.has_previous() else "",
         "next": _query(context, page=page.next_page_number()) if page.has_next() else "",
@@ -289,7 +291,8 @@ def badge(tone: str, text: Any, *, dot: bool = False, icon_name: str = "", title
 def emptystate(content: str, icon_name: str, title: str, text: str = "") -> SafeString:
     """`{% emptystate "users" title text %}an action{% endemptystate %}` in place of a table without rows."""
     return format_html(
-        '<div class="empty"><span class="empty-icon">{}</span><h2>{}</h2>{}<div class="empty-action">{}</div></div>',
+        '<div class="empty"><span class="empty-icon">{}</span><h2>{}</h2>{}'
+        '<div class="empty-action">{}</div></div>',
         icon(icon_name),
         title,
         format_html("<p>{}</p>", text) if text else "",
@@ -331,7 +334,8 @@ def codeblock(content: str, label: str = "") -> SafeString:
     text = content.strip("\n")
     return format_html(
         '<figure class="code">{}<pre tabindex="0"><code>{}</code></pre>'
-        '<button type="button" class="iconbtn js-only" data-copy-from="pre" aria-label="{}" title="{}">{}</button></figure>',
+        '<button type="button" class="iconbtn js-only" data-copy-from="pre" '
+        'aria-label="{}" title="{}">{}</button></figure>',
         format_html("<figcaption>{}</figcaption>", label) if label else "",
         text,
         _("Copy"),
@@ -364,12 +368,18 @@ def tile(
     spark: Iterable[float] = (),
     id: str = "",
 ) -> dict[str, Any]:
-    """`{% tile _("Online now") 287 hint=... icon_name="users" url=... tone="bad" spark=values %}` within `div.tiles`."""
-    shown = number(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    """`{% tile _("Online now") 287 hint=... icon_name="users" url=... tone="bad" spark=values %}`."""
+    shown = formats.number(value) if isinstance(value, int) and not isinstance(value, bool) else value
     return {
-        "label": label, "value": shown, "hint": hint, "icon_name": icon_name, "url": url, "tone": tone, "id": id,
+        "label": label,
+        "value": shown,
+        "hint": hint,
+        "icon_name": icon_name,
+        "url": url,
+        "tone": tone,
+        "id": id,
         "spark": sparkline(spark),
-    }  # fmt: skip
+    }
 
 
 @register.simple_tag
@@ -384,160 +394,28 @@ def sparkline(values: Iterable[float]) -> SafeString | str:
     ]
     line = " ".join(f"{x:g},{y:g}" for x, y in steps)
     return format_html(
-        '<svg class="spark" viewBox="0 0 100 34" preserveAspectRatio="none" aria-hidden="true" focusable="false">'
-        '<polygon points="0,34 {0} 100,34"/><polyline points="{0}" vector-effect="non-scaling-stroke"/></svg>',
+        '<svg class="spark" viewBox="0 0 100 34" preserveAspectRatio="none" aria-hidden="true">'
+        '<polygon points="0,34 {0} 100,34"/>'
+        '<polyline points="{0}" vector-effect="non-scaling-stroke"/></svg>',
         line,
     )
 
 
 # --- filters --------------------------------------------------------------------------------------
 
-
-@register.filter
-def number(value: Any) -> str:
-    """1204 -> 1,204 in the reader's language."""
-    if value is None or value == "":
-        return "–"
-    return number_format(value, use_l10n=True, force_grouping=True)
-
-
-@register.filter(name="bytes")
-def bytes_(value: Any) -> str:
-    """Bytes as people read them, powers of 1024: 1.5 MB."""
-    if value is None or value == "":
-        return "–"
-    size = float(value)
-    for unit in ("B", "KB", "MB", "GB", "TB"):
-        if abs(size) < 1024 or unit == "TB":
-            break
-        size /= 1024
-    return f"{number_format(size, 0 if unit == 'B' or size >= 100 else 1)} {unit}"
-
-
-@register.filter
-def duration(value: Any) -> str:
-    """A timedelta or seconds in its two largest units: 3 d 4 h, 12 min, 40 s."""
-    if value is None or value == "":
-        return "–"
-    seconds = int(value.total_seconds() if isinstance(value, timedelta) else value)
-    if seconds < 60:
-        return _("%(n)s s") % {"n": max(seconds, 0)}
-    days, rest = divmod(seconds, 86400)
-    hours, rest = divmod(rest, 3600)
-    parts = [(days, _("%(n)s d")), (hours, _("%(n)s h")), (rest // 60, _("%(n)s min"))]
-    shown = [text % {"n": n} for n, text in parts if n]
-    return " ".join(shown[:2])
-
-
-@register.filter
-def ago(moment: datetime | None) -> SafeString | str:
-    """`{{ dt|ago }}`: how long since (or until) an instant, the exact time on hover."""
-    if moment is None:
-        return _("never")
-    seconds = (timezone.now() - moment).total_seconds()
-    local = timezone.localtime(moment)
-    return format_html(
-        '<time datetime="{}" title="{}">{}</time>',
-        moment.isoformat(timespec="seconds"),
-        date_format(local, "DATETIME_FORMAT"),
-        _distance(seconds, local),
-    )
-
-
-def _distance(seconds: float, local: datetime) -> str:
-    size = abs(seconds)
-    if size < 45:
-        return pgettext("time", "now")
-    if size >= 30 * 86400:
-        return date_format(local, "DATE_FORMAT")
-    if size < 3600:
-        count = max(1, round(size / 60))
-        text = (
-            ngettext("%(n)s min ago", "%(n)s min ago", count)
-            if seconds > 0
-            else ngettext("in %(n)s min", "in %(n)s min", count)
-        )
-    elif size < 86400:
-        count = round(size / 3600)
-        text = (
-            ngettext("%(n)s h ago", "%(n)s h ago", count)
-            if seconds > 0
-            else ngettext("in %(n)s h", "in %(n)s h", count)
-        )
-    else:
-        count = round(size / 86400)
-        text = (
-            ngettext("%(n)s day ago", "%(n)s days ago", count)
-            if seconds > 0
-            else ngettext("in %(n)s day", "in %(n)s days", count)
-        )
-    return text % {"n": count}
-
-
-@register.filter
-def when(moment: datetime | None) -> SafeString | str:
-    """An instant as date and time, with <time>."""
-    if moment is None:
-        return "–"
-    local = timezone.localtime(moment)
-    return format_html(
-        '<time datetime="{}">{}</time>', moment.isoformat(), date_format(local, "SHORT_DATETIME_FORMAT")
-    )
-
-
-@register.filter
-def jid(address: Any) -> SafeString:
-    """An address with its parts told apart: local strong, domain and resource quiet. Kept left to right."""
-    text = str(address)
-    bare, slash, resource = text.partition("/")
-    local, at, domain = bare.rpartition("@")
-    tail = format_html('<span class="jid-res">/{}</span>', resource) if slash else ""
-    head = format_html('<span class="jid-local">{}</span>', local) if at else ""
-    return format_html(
-        '<bdi class="jid" dir="ltr">{}<span class="jid-domain">{}{}</span>{}</bdi>',
-        head,
-        "@" if at else "",
-        domain,
-        tail,
-    )
-
-
-@register.filter
-def avatar(name: Any) -> SafeString:
-    """A circle with initials; its colour follows the name."""
-    text = str(name).partition("@")[0].strip() or "?"
-    words = [w for w in text.replace(".", " ").replace("_", " ").replace("-", " ").split() if w]
-    initials = (words[0][0] + words[-1][0] if len(words) > 1 else text[:1]).upper()
-    hue = hashlib.md5(text.casefold().encode(), usedforsecurity=False).digest()[0] % 8
-    return format_html('<span class="avatar hue-{}" aria-hidden="true">{}</span>', hue, initials)
-
-
-@register.filter
-def tone(level_tag: str) -> str:
-    """The tone of a Django message level."""
-    return {"success": "ok", "warning": "warn", "error": "bad"}.get(level_tag, "info")
-
-
-@register.filter
-def tone_icon(tone_: str) -> str:
-    """The icon that goes with a tone."""
-    return {"ok": "success", "warn": "warning", "bad": "error"}.get(tone_, "info")
+register.filter("number", formats.number)
+register.filter("bytes", formats.bytes_)
+register.filter("duration", formats.duration)
+register.filter("ago", formats.ago)
+register.filter("when", formats.when)
+register.filter("jid", formats.jid)
+register.filter("avatar", formats.avatar)
+register.filter("tone", formats.tone)
+register.filter("tone_icon", formats.tone_icon)
+register.filter("highlight", formats.highlight)
 
 
 @register.filter
 def yesno_badge(value: Any) -> SafeString:
     """True -> green Yes, False -> quiet No."""
     return badge("ok", _("Yes")) if value else badge("neutral", _("No"))
-
-
-@register.filter
-def highlight(text: Any, needle: str) -> SafeString:
-    """`{{ user.name|highlight:q }}`: the found part marked."""
-    plain, low = str(text), str(needle or "").casefold()
-    at = plain.casefold().find(low) if low else -1
-    if at < 0 or len(plain.casefold()) != len(plain):
-        return conditional_escape(plain)
-    end = at + len(low)
-    return format_html_join(
-        "", "{}{}{}", [(plain[:at], format_html("<mark>{}</mark>", plain[at:end]), plain[end:])]
-    )
