@@ -32,7 +32,7 @@ MAX_WILDCARDS = 5  # each one multiplies the work of LIKE
 
 @dataclass(frozen=True, slots=True)
 class AccountRecord:
-    """What a login needs. `password_encoded` holds the SCRAM keys; locked for ever: `locked_until` is None."""
+    """What a login needs. `password_encoded`: the SCRAM keys. `locked_until` None: for ever."""
 
     user_id: int
     jid: str
@@ -105,8 +105,8 @@ class Found:
     organisation: str
 
 
-# Field of a search: patterns of User.search_text, where exactly two newlines part user name, name and e-mail, and
-# columns of the vCard. Both are case-folded.
+# Field of a search: pattern of User.search_text, where exactly two newlines part user name, name and
+# e-mail, and columns of the vCard. All are case-folded.
 _SEARCHED: dict[str, tuple[str, tuple[str, ...]]] = {
     "username": ("{}\n%\n%", ()),
     "name": ("%\n{}\n%", ("full_name",)),
@@ -123,9 +123,9 @@ FIELDS = frozenset(_SEARCHED)
 def search(domain: str, terms: Mapping[str, str], *, match_any: bool = False) -> tuple[list[Found], bool]:
     """Users of the domain by {field of FIELDS: term}, and whether there are more than the setting shows.
 
-    A term is the beginning of the value; with `*`, which stands for anything, it is the whole value. All terms have
-    to match, or one of them with `match_any`; empty ones do not count. Raises StanzaError: service-unavailable when
-    switched off, not-acceptable for a term without end, bad-request for an unknown field.
+    A term is the beginning of the value; with `*`, which stands for anything, it is the whole value. All
+    terms have to match, or one of them with `match_any`; empty ones do not count. Raises StanzaError:
+    service-unavailable when switched off, not-acceptable for too long a term, bad-request for no known field.
     """
     if not ENABLED.value:
         raise StanzaError("service-unavailable")

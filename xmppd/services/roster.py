@@ -16,6 +16,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
+from accounts import sharing
 from accounts.audit import Actor, record
 from accounts.models import User
 from xmppd.models import RosterItem, RosterState, RosterTombstone, SubscriptionRequest
@@ -264,7 +265,7 @@ _MIRRORED = {"none": "none", "to": "from", "from": "to", "both": "both"}
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A contact as the console shows it. `shared_groups`: names of the groups that share it, which lock it."""
+    """A contact as the console shows it. `shared_groups`: the groups that share it, which lock it."""
 
     item: Item
     shared_groups: tuple[str, ...] = ()
@@ -435,11 +436,8 @@ def list_entries(user_id: int) -> list[Entry]:
 def merge(item: Item | None, contact: str, shared: sharing.SharedContact) -> Item:
     """What clients see of a contact that a group shares and that may stand in the personal roster too."""
     item = item or Item(contact)
-    directions = {item.subscription, shared.subscription}
-    if directions >= {"to", "from"} or "both" in directions:
-        subscription = "both"
-    else:
-        subscription = shared.subscription
+    one_way = {item.subscription, shared.subscription} <= {"none", shared.subscription}
+    subscription = shared.subscription if one_way else "both"
     own_groups = tuple(group for group in item.groups if group not in shared.groups)
     return replace(
         item,

@@ -120,8 +120,8 @@ class LockedRoster:
             raise StanzaError("item-not-found")
         self.user_id = user_id
         self.jid = f"{user[0]}@{user[1]}"
-        # A new roster starts at the clock, so that an account which gets the name of a deleted one is never at a
-        # version that clients of the former one remember (unless that changed every second).
+        # A new roster starts at the clock, so that an account which gets the name of a deleted one is never
+        # at a version that clients of the former one remember (unless that one changed every second).
         start = int(time.time())
         state, _created = RosterState.objects.select_for_update().get_or_create(
             user_id=user_id, defaults={"version": start, "log_start": start}
