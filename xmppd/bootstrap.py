@@ -187,6 +187,7 @@ def database_config(url: str, home: Path) -> dict[str, object]:
         return {
             "ENGINE": engine,
             "NAME": unquote(parts.path) or str(home / "hearth.sqlite3"),
+            "CONN_MAX_AGE": None,  # opening the file and setting the pragmas costs more than most queries
             "OPTIONS": {
                 "timeout": 20,
                 # Writers queue for the lock at BEGIN instead of failing in the middle of a transaction.

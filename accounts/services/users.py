@@ -221,7 +221,7 @@ class Seen:
 def record_seen(seen: Iterable[Seen]) -> None:
     """Write when sessions ended, many accounts in one go; no audit, no message."""
     quote = connection.ops.quote_name
-    sql = f"UPDATE {quote(User._meta.db_table)} SET last_seen = %s, last_status = %s WHERE id = %s"  # noqa: S608
+    sql = f"UPDATE {quote(User._meta.db_table)} SET last_seen = %s, last_status = %s WHERE id = %s"
     adapt = connection.ops.adapt_datetimefield_value
     rows = [(adapt(entry.at), entry.status, entry.user_id) for entry in seen]
     _execute_many(sql, rows)
@@ -230,7 +230,7 @@ def record_seen(seen: Iterable[Seen]) -> None:
 def record_logins(logins: Mapping[int, datetime]) -> None:
     """{user id: when it logged in last}, many accounts in one go."""
     quote = connection.ops.quote_name
-    sql = f"UPDATE {quote(User._meta.db_table)} SET last_login = %s WHERE id = %s"  # noqa: S608
+    sql = f"UPDATE {quote(User._meta.db_table)} SET last_login = %s WHERE id = %s"
     adapt = connection.ops.adapt_datetimefield_value
     _execute_many(sql, [(adapt(at), user_id) for user_id, at in logins.items()])
 
