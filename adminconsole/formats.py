@@ -30,7 +30,8 @@ def bytes_(value: Any) -> str:
         if abs(size) < 1024 or unit == "TB":
             break
         size /= 1024
-    return f"{number_format(size, 0 if unit == 'B' or size >= 100 else 1)} {unit}"
+    figure = number_format(size, 0 if unit == "B" or size >= 100 else 1, use_l10n=True, force_grouping=True)
+    return f"{figure} {unit}"
 
 
 def duration(value: Any) -> str:

@@ -60,7 +60,7 @@
       if (inner) { title.textContent = inner.textContent; inner.remove(); }
       $(".dialog-body", dialog).append(document.importNode(form, true));
       document.body.append(dialog);
-      dialog.addEventListener("close", () => { dialog.remove(); link.focus(); });
+      dialog.addEventListener("close", () => { dialog.remove(); if (document.activeElement === document.body) link.focus(); });
       prepare(dialog);
       dialog.showModal();
       $("input:not([type=hidden])", dialog)?.focus();
@@ -217,6 +217,14 @@
   // --- htmx
   let running = 0;
   const busy = (step) => { running = Math.max(0, running + step); if (running) root.dataset.busy = ""; else delete root.dataset.busy; };
+  // A toolbar searches within the order and page size that are shown now, and leaves empty filters out of the address.
+  document.addEventListener("htmx:configRequest", (e) => {
+    if (!e.target.matches("form.toolbar")) return;
+    const data = e.detail.formData;
+    const shown = new URLSearchParams(location.search);
+    for (const name of ["sort", "size"]) if (shown.get(name)) data.set(name, shown.get(name));
+    for (const name of new Set(data.keys())) if (data.getAll(name).every((value) => value === "")) data.delete(name);
+  });
   document.addEventListener("htmx:beforeSend", (e) => { if (!e.target.hasAttribute("data-quiet")) busy(1); });
   document.addEventListener("htmx:afterRequest", (e) => { if (!e.target.hasAttribute("data-quiet")) busy(-1); });
   document.addEventListener("htmx:afterSwap", (e) => {
