@@ -56,8 +56,15 @@ def found(match_any=False, **terms):
 
 def test_login_finds_an_account_in_one_query(domain):
     until = timezone.now() + timedelta(hours=1)
+    seen = timezone.now()
     alice = User.objects.create(
-        domain=domain, username="alice", password="scram$keys", locked_from=timezone.now(), locked_until=until
+        domain=domain,
+        username="alice",
+        password="scram$keys",
+        locked_from=timezone.now(),
+        locked_until=until,
+        last_seen=seen,
+        last_status="lunch",
     )
     with CaptureQueriesContext(connection) as queries:
         record = directory.find_account("example.org", "alice")
@@ -70,6 +77,8 @@ def test_login_finds_an_account_in_one_query(domain):
         role="",
         locked_from=alice.locked_from,
         locked_until=until,
+        last_seen=seen,
+        last_status="lunch",
         has_offline=False,
     )
     assert record.is_locked()

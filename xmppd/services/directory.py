@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import reduce
 from operator import and_, or_
 from typing import Any
 
-from django.contrib.auth import get_user_model
-from django.db.models import Exists, F, OuterRef, Q
+from django.db import connection
+from django.db.models import F, Q
 from django.db.models.lookups import PatternLookup, StartsWith
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from accounts.models import Domain, User
 from xmppd.models import OfflineMessage
 from xmppd.protocol.errors import StanzaError
 from xmppd.services.properties import Setting
@@ -41,6 +42,8 @@ class AccountRecord:
     role: str
     locked_from: datetime | None
     locked_until: datetime | None
+    last_seen: datetime | None
+    last_status: str
     has_offline: bool
 
     def is_locked(self, at: datetime | None = None) -> bool:
@@ -52,24 +55,39 @@ class AccountRecord:
 
 def find_account(domain: str, username: str) -> AccountRecord | None:
     """The account with this prepared JID, in one query; None when there is none."""
-    row = (
-        get_user_model()
-        .objects.filter(domain__name=domain, username=username)
-        .values_list(
-            "id",
-            "name",
-            "password",
-            "role",
-            "locked_from",
-            "locked_until",
-            Exists(OfflineMessage.objects.filter(user_id=OuterRef("pk"))),
-        )
-        .first()
-    )
+    # Written out since every login asks: the ORM builds it in ten times the time it takes.
+    with connection.cursor() as cursor:
+        cursor.execute(_FIND_ACCOUNT, [domain, username])
+        row = cursor.fetchone()
     if row is None:
         return None
-    user_id, name, *rest = row
-    return AccountRecord(user_id, f"{username}@{domain}", name or username, *rest)
+    user_id, name, password, role, locked_from, locked_until, last_seen, last_status, has_offline = row
+    return AccountRecord(
+        user_id=user_id,
+        jid=f"{username}@{domain}",
+        name=name or username,
+        password_encoded=password,
+        role=role,
+        locked_from=_aware(locked_from),
+        locked_until=_aware(locked_until),
+        last_seen=_aware(last_seen),
+        last_status=last_status,
+        has_offline=bool(has_offline),
+    )
+
+
+_FIND_ACCOUNT = f"""
+    SELECT account.id, account.name, account.password, account.role,
+        account.locked_from, account.locked_until, account.last_seen, account.last_status,
+        EXISTS(SELECT 1 FROM {OfflineMessage._meta.db_table} message WHERE message.user_id = account.id)
+    FROM {User._meta.db_table} account JOIN {Domain._meta.db_table} domain ON domain.id = account.domain_id
+    WHERE domain.name = %s AND account.username = %s
+"""  # noqa: S608
+
+
+def _aware(value: datetime | None) -> datetime | None:
+    """SQLite and MySQL give UTC without saying so."""
+    return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
 def contact_names(jids: Iterable[str]) -> dict[str, str]:
@@ -82,9 +100,7 @@ def contact_names(jids: Iterable[str]) -> dict[str, str]:
     names = {}
     for domain, usernames in by_domain.items():
         for start in range(0, len(usernames), 500):
-            rows = get_user_model().objects.filter(
-                domain__name=domain, username__in=usernames[start : start + 500]
-            )
+            rows = User.objects.filter(domain__name=domain, username__in=usernames[start : start + 500])
             for username, name in rows.values_list("username", "name"):
                 names[f"{username}@{domain}"] = name or username
     return names
@@ -135,8 +151,7 @@ def search(domain: str, terms: Mapping[str, str], *, match_any: bool = False) ->
     if not conditions:
         return [], False
     rows = (
-        get_user_model()
-        .objects.filter(reduce(or_ if match_any else and_, conditions), domain__name=domain)
+        User.objects.filter(reduce(or_ if match_any else and_, conditions), domain__name=domain)
         .order_by("username")
         .values_list("username", "name", "email", "vcard__shown")
     )

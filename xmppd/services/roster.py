@@ -11,9 +11,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
-from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils.translation import gettext_lazy as _
 
 from accounts import sharing
@@ -81,20 +80,32 @@ class Outcome:
 
 def load(user_id: int) -> RosterData:
     """The whole roster in two queries. Empty at version 0 for an account that has none."""
-    # Read first: a write in between then makes the version too old, which costs a push, and not too new.
-    rows = (
-        get_user_model()
-        .objects.filter(pk=user_id)
-        .values_list("roster_state__version", "subscription_requests__jid", "subscription_requests__stanza")
-    )
-    version = 0
-    pending = {}
-    for row_version, jid, stanza in rows:
-        version = row_version or 0
-        if jid is not None:
-            pending[jid] = stanza
-    items = RosterItem.objects.filter(user_id=user_id).values_list(*FIELDS)
-    return RosterData(version, {row[0]: make_item(row) for row in items}, pending)
+    # On the way of every login, so written out: the ORM builds these two in ten times the time they take.
+    with connection.cursor() as cursor:
+        # Read first: a write in between then makes the version too old, which costs a push, and not too new.
+        cursor.execute(_LOAD_STATE, [user_id])
+        version = 0
+        pending = {}
+        for row_version, jid, stanza in cursor.fetchall():
+            version = row_version or 0
+            if jid is not None:
+                pending[jid] = stanza
+        cursor.execute(_LOAD_ITEMS, [user_id])
+        items = {row[0]: make_item(row) for row in cursor.fetchall()}
+    return RosterData(version, items, pending)
+
+
+# One row at least for an existing account.
+_LOAD_STATE = f"""
+    SELECT state.version, request.jid, request.stanza FROM {User._meta.db_table} account
+    LEFT JOIN {RosterState._meta.db_table} state ON state.user_id = account.id
+    LEFT JOIN {SubscriptionRequest._meta.db_table} request ON request.user_id = account.id
+    WHERE account.id = %s
+"""  # noqa: S608
+_LOAD_ITEMS = f"""
+    SELECT item.jid, item.name, item.subscription, item.ask, item.approved, item.groups
+    FROM {RosterItem._meta.db_table} item WHERE item.user_id = %s
+"""  # noqa: S608
 
 
 def changes_since(user_id: int, version: int) -> list[Change] | None:
@@ -312,7 +323,7 @@ def admin_remove(user: User, contact: str, *, actor: Actor) -> Removal:
     For a contact elsewhere the subscription stanzas of `Removal.sends` are still owed.
     """
     contact = _prepared(contact)
-    other = get_user_model().objects.by_jid(contact)
+    other = User.objects.by_jid(contact)
     rosters = _lock(user, other)
     roster = rosters[user.pk]
     previous = roster.get(contact)
@@ -338,7 +349,7 @@ def _write(
     is_new: bool,
 ) -> Change:
     contact = _prepared(contact)
-    other = get_user_model().objects.by_jid(contact)
+    other = User.objects.by_jid(contact)
     rosters = _lock(user, other)
     roster = rosters[user.pk]
     previous = roster.get(contact)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from django.contrib.auth import get_user_model
 from django.utils.translation import gettext_lazy as _
 
 from accounts.fields import MAX_JID_CHARS
+from accounts.models import User
 from xmppd.bus.channel import publish
 from xmppd.bus.messages import RosterChanged
 from xmppd.models import RosterItem, RosterState, RosterTombstone, SubscriptionRequest
@@ -55,6 +57,7 @@ MAX_REQUEST_SIZE = Setting(
     minimum=1024,
 )
 KEPT_TOMBSTONES = 200
+MAX_SHARED_CHARS = 128  # users choose their groups: long lists of them are not remembered
 
 FIELDS = ("jid", "name", "subscription", "ask", "approved", "groups")
 
@@ -82,9 +85,19 @@ class Change:
 
 
 def make_item(row: tuple[Any, ...]) -> Item:
-    """From values_list(*FIELDS)."""
-    jid, name, subscription_, ask, approved, groups = row
-    return Item(jid, name, subscription_, ask, approved, tuple(groups))
+    """From values_list(*FIELDS), or of a cursor: groups as JSON, MySQL's booleans as numbers."""
+    jid, name, subscription, ask, approved, groups = row
+    if isinstance(groups, str):
+        groups = _group_names(groups) if len(groups) <= MAX_SHARED_CHARS else tuple(json.loads(groups))
+    else:
+        groups = tuple(groups)
+    return Item(jid, name, subscription, bool(ask), bool(approved), groups)
+
+
+@lru_cache(maxsize=4096)
+def _group_names(text: str) -> tuple[str, ...]:
+    """Most contacts of an installation stand in few combinations of groups: one tuple serves them all."""
+    return tuple(json.loads(text))
 
 
 def check_name(name: str) -> None:
@@ -115,7 +128,7 @@ class LockedRoster:
     """
 
     def __init__(self, user_id: int) -> None:
-        user = get_user_model().objects.filter(pk=user_id).values_list("username", "domain__name").first()
+        user = User.objects.filter(pk=user_id).values_list("username", "domain__name").first()
         if user is None:
             raise StanzaError("item-not-found")
         self.user_id = user_id
