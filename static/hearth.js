@@ -230,6 +230,13 @@
   document.addEventListener("htmx:afterSwap", (e) => {
     if (!e.detail.requestConfig?.elt?.hasAttribute("data-quiet")) announce($("[data-announce]", e.detail.target.isConnected ? e.detail.target : document)?.textContent);
   });
+  // A part that was asked for and answered by another page (signed out meanwhile): show that page instead.
+  document.addEventListener("htmx:beforeSwap", (e) => {
+    const { xhr, requestConfig } = e.detail;
+    if (requestConfig.verb !== "get" || new URL(xhr.responseURL || location.href).pathname === new URL(requestConfig.path, location.href).pathname) return;
+    e.detail.shouldSwap = false;
+    location.reload();
+  });
   document.addEventListener("htmx:load", (e) => prepare(e.detail.elt));
   document.addEventListener("htmx:responseError", (e) => { if (e.detail.xhr.status === 401 || e.detail.xhr.status === 403) location.reload(); else if (!e.target.hasAttribute("data-quiet")) toast(say("failed"), "bad"); });
   document.addEventListener("htmx:sendError", (e) => { if (!e.target.hasAttribute("data-quiet")) toast(say("failed"), "bad"); });
