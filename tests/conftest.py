@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import django
 import pytest
 
 # Settings are read when Django is first asked for one, so the home has to be known before.
@@ -35,12 +36,16 @@ if _database["ENGINE"].endswith("sqlite3"):
     _database["TEST"] = {"NAME": str(Path(_home) / "test.sqlite3")}
     _database["OPTIONS"]["init_command"] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;"
 
+django.setup()  # the conftest files of the folders import models
+
 PASSWORD = "correct horse"
 
 
 @pytest.fixture(autouse=True)
 def _fresh_state(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Settings and login counters as after a start; without the django_db mark, the defaults hold and nothing is read."""
+    """Settings and login counters as after a start; without the django_db mark, the defaults hold and nothing
+    is read.
+    """
     from django.core.cache import cache
 
     from accounts import registry

@@ -10,8 +10,6 @@ changes. Afterwards there are only stanzas, and whole chunks go through a borrow
 
 from __future__ import annotations
 
-import base64
-import binascii
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from xmppd.protocol.errors import SASLError, StanzaError, StreamError
 from xmppd.protocol.jid import JID, JIDError, prepare_domain
 from xmppd.protocol.namespaces import BIND, CLIENT, SASL, SESSION, STREAM_ERRORS, STREAMS, TLS
 from xmppd.protocol.parser import HeaderParser, Limits, ParserPool, StanzaParser
+from xmppd.protocol.sasl.base import decode_payload, encode_payload
 from xmppd.protocol.stanza import CLIENT_CONTEXT, Stanza
 from xmppd.protocol.stream.features import CLIENT_FEATURES, Has
 from xmppd.protocol.writer import escape_attr, write
@@ -105,6 +104,7 @@ class ClientStream:
         "_policy",
         "_sasl_open",
         "authenticated",
+        "binding_types",
         "domain",
         "has",
         "id",
@@ -124,6 +124,7 @@ class ClientStream:
         self.id = ""
         self.lang = ""
         self.authenticated: JID | None = None
+        self.binding_types: tuple[str, ...] = ()  # channel bindings for which this connection has data
         self.offered: tuple[str, ...] = ()  # mechanisms of the last features
         self.is_closed = False
         self.is_peer_closed = False
@@ -326,9 +327,10 @@ class ClientStream:
         self._is_waiting = True
         return StartTLS()
 
-    def tls_established(self) -> None:
+    def tls_established(self, binding_types: tuple[str, ...] = ()) -> None:
         """TLS is up: the stream begins anew, nothing that was said before counts (RFC 6120 5.4.3.3)."""
         self.has |= Has.TLS
+        self.binding_types = binding_types
         self._restart()
 
     def _restart(self) -> None:
@@ -352,9 +354,9 @@ class ClientStream:
             self.auth_failed(SASLError("malformed-request"))
         else:
             data = self._decode(stanza.element.text)
-            if data is not None:
+            if self._sasl_open:
                 self._is_waiting = True
-                return AuthResponse(data)
+                return AuthResponse(data or b"")
         return None
 
     def _on_auth(self, stanza: Stanza) -> AuthRequested | None:
@@ -366,32 +368,28 @@ class ClientStream:
         if mechanism not in self.offered:  # only what this stream was offered (Openfire OF-3273)
             self.auth_failed(SASLError("invalid-mechanism"))
             return None
-        text = stanza.element.text
-        initial = None if not text.strip() else self._decode(text)
-        if text.strip() and initial is None:
-            return None
         self._sasl_open = True
+        initial = self._decode(stanza.element.text)
+        if not self._sasl_open:
+            return None
         self._is_waiting = True
         return AuthRequested(mechanism, initial)
 
     def _decode(self, text: str) -> bytes | None:
-        """Strict base64; '=' is an empty response (RFC 6120 6.4.2). None after the failure was sent."""
-        text = text.strip()
-        if text == "=":
-            return b""
+        """The client's data; None when it sent none, or what is not base64 and was refused already."""
         try:
-            return base64.b64decode(text, validate=True)
-        except (binascii.Error, ValueError):
-            self.auth_failed(SASLError("incorrect-encoding"))
+            return decode_payload(text.strip())
+        except SASLError as error:
+            self.auth_failed(error)
             return None
 
     def auth_challenge(self, data: bytes) -> None:
-        self._write(f"<challenge xmlns='{SASL}'>{_encode(data)}</challenge>")
+        self._write(f"<challenge xmlns='{SASL}'>{encode_payload(data or None)}</challenge>")
         self._is_waiting = False
 
     def auth_succeeded(self, account: JID, data: bytes | None = None) -> None:
         """The client is this account (bare JID); it opens its stream anew (RFC 6120 6.4.6)."""
-        self._write(f"<success xmlns='{SASL}'>{_encode(data)}</success>" if data else f"<success xmlns='{SASL}'/>")
+        self._write(f"<success xmlns='{SASL}'>{encode_payload(data)}</success>")
         self.authenticated = account.bare
         self.has |= Has.AUTH
         self._sasl_open = False
@@ -399,8 +397,7 @@ class ClientStream:
 
     def auth_failed(self, error: SASLError) -> None:
         """Say so; after too many failures the stream ends (RFC 6120 6.4.5)."""
-        text = f"<text xml:lang='en'>{escape_attr(error.text)}</text>" if error.text else ""
-        self._write(f"<failure xmlns='{SASL}'><{error.condition}/>{text}</failure>")
+        self._write(write(error.to_element(), CLIENT))
         self._sasl_open = False
         self._is_waiting = False
         self._auth_failures += 1
@@ -479,10 +476,6 @@ def _error_element(error: StreamError) -> str:
         f"<stream:error><{error.condition} xmlns='{STREAM_ERRORS}'>{content}</{error.condition}>"
         f"{text}{extra}</stream:error>"
     )
-
-
-def _encode(data: bytes | None) -> str:
-    return base64.b64encode(data).decode() if data else ("=" if data is not None else "")
 
 
 def _is_version_1(version: str) -> bool:

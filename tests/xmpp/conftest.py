@@ -1,0 +1,85 @@
+"""Actors: a Server object with all modules on the test database, and clients that are logged in to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from asgiref.sync import sync_to_async
+
+from tests.conversation import Client, ManualClock, connect
+from xmppd.server.live import Live
+from xmppd.server.server import Server
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """The server's time: clock.advance(minutes=5)."""
+    return ManualClock()
+
+
+@pytest.fixture
+def new_user(transactional_db: None, actor: Any) -> Callable[..., Awaitable[Any]]:
+    """await new_user("juliet", name="Juliet"): an account of example.org."""
+    from accounts import services
+    from accounts.models import Domain
+
+    @sync_to_async
+    def create(username: str, password: str = "correct horse", **kwargs: Any) -> Any:
+        domain = Domain.objects.get_or_create(name="example.org", defaults={"is_primary": True})[0]
+        return services.create_user(
+            username=username, password=password, domain=domain, actor=actor, **kwargs
+        )
+
+    return create
+
+
+@pytest_asyncio.fixture
+async def server(transactional_db: None, clock: ManualClock) -> AsyncIterator[Server]:
+    """A running server without sockets; bus messages reach it."""
+    server = Server("example.org", clock=clock)
+    live = Live(server)
+    live.attach()
+    await server.start()
+    yield server
+    live.detach()
+    await server.stop(timeout=2)
+
+
+@pytest.fixture
+def log_in(server: Server, new_user: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Client]]:
+    """await log_in("juliet@example.org/phone"): connected, not yet available; the account is made if it is missing."""
+    from accounts.models import User
+
+    async def connected(jid: str, **kwargs: Any) -> Client:
+        username = jid.partition("@")[0]
+        if not await User.objects.filter(username=username).aexists():
+            await new_user(username)
+        return await connect(server, jid, **kwargs)
+
+    return connected
+
+
+@pytest_asyncio.fixture
+async def alice(log_in: Callable[..., Awaitable[Client]]) -> Client:
+    return await log_in("alice@example.org/desktop")
+
+
+@pytest_asyncio.fixture
+async def alice_phone(log_in: Callable[..., Awaitable[Client]]) -> Client:
+    return await log_in("alice@example.org/phone")
+
+
+@pytest_asyncio.fixture
+async def bob(log_in: Callable[..., Awaitable[Client]]) -> Client:
+    return await log_in("bob@example.org/laptop")
+
+
+@pytest_asyncio.fixture
+async def stranger(log_in: Callable[..., Awaitable[Client]]) -> Client:
+    """Somebody whom nobody has in a roster."""
+    return await log_in("stranger@example.org/home")

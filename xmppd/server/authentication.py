@@ -1,0 +1,181 @@
+"""SASL logins: the steps of a mechanism against accounts, throttled, told to the log in one stable line.
+
+An unknown name and a wrong password look alike: the same error, the same work, and the same wait for a look-up
+whether the account stood in memory or not (reliability rows 11, 12).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+
+from accounts import throttle
+from accounts.credentials import ScramPasswordHasher, check_password, scram_keys
+from xmppd.protocol import sasl
+from xmppd.protocol.errors import SASLError
+from xmppd.protocol.jid import JID
+from xmppd.protocol.sasl.base import Challenge, Credentials, Done, Mechanism, NeedKeys, Step
+from xmppd.services.db import db
+
+if TYPE_CHECKING:
+    from xmppd.server.account import Account
+    from xmppd.server.connection import ClientConnection
+    from xmppd.server.server import Server
+
+log = logging.getLogger("hearth.auth")
+MAX_PROVEN = 20_000
+
+
+class Authentication:
+    """Shared by all logins of a server."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.secret = settings.SECRET_KEY.encode()
+        self._proven: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._lookup_seconds = 0.002  # what a look-up in the database takes, a moving mean
+
+    async def account(self, jid: JID, address: str) -> Account | None:
+        """The account, after the time that a look-up takes; at once for who logged in from this address before."""
+        directory = self.server.directory
+        account = directory.get(jid)
+        if account is None:
+            started = time.monotonic()
+            account = await directory.load(jid)
+            self._lookup_seconds += (time.monotonic() - started - self._lookup_seconds) / 8
+        else:
+            await asyncio.sleep(min(self._lookup_seconds, 0.1))
+        return account
+
+    def proven_account(self, jid: JID, address: str) -> Account | None:
+        """The account, if it is in memory and this address has logged in to it already."""
+        return self.server.directory.get(jid) if (jid.bare_str, address) in self._proven else None
+
+    def remember(self, jid: JID, address: str) -> None:
+        key = (jid.bare_str, address)
+        self._proven[key] = None
+        self._proven.move_to_end(key)
+        if len(self._proven) > MAX_PROVEN:
+            self._proven.popitem(last=False)
+
+
+class Login:
+    """One attempt on one connection, driven by the events of its stream."""
+
+    __slots__ = ("account", "connection", "mechanism", "server")
+
+    def __init__(self, connection: ClientConnection, name: str) -> None:
+        self.connection = connection
+        self.server = connection.server
+        self.account: Account | None = None
+        stream = connection.stream
+        self.mechanism: Mechanism = sasl.create(
+            name,
+            domain=stream.domain,
+            secret=self.server.authentication.secret,
+            offered=stream.offered,
+            channel_bindings=connection.channel_bindings(with_data=name.endswith("-PLUS")),
+            iterations=ScramPasswordHasher.iterations,
+        )
+
+    def start(self, initial: bytes | None) -> None:
+        self._do(self.mechanism.start, initial)
+
+    def respond(self, data: bytes) -> None:
+        self._do(self.mechanism.respond, data)
+
+    def _do(self, method: object, argument: object) -> None:
+        try:
+            self._advance(method(argument))  # type: ignore[operator]
+        except SASLError as error:
+            self._fail(error)
+
+    def _advance(self, step: Step) -> None:
+        if isinstance(step, Challenge):
+            self.connection.stream.auth_challenge(step.data)
+            self.connection.after_verb()
+        elif isinstance(step, Done):
+            self._finish(step.data)
+        else:
+            self._look_up(step)
+
+    @property
+    def jid(self) -> JID:
+        return JID(self.mechanism.username, self.connection.stream.domain)
+
+    def _look_up(self, step: Step) -> None:
+        """Find the account's keys; without waiting when this address is known to belong to it."""
+        account = self.server.authentication.proven_account(self.jid, self.connection.address)
+        if account is not None and isinstance(step, NeedKeys) and not settings.CONFIG.redis_url:
+            self._check_throttle(throttle.check(self.jid.bare_str, self.connection.address))
+            self.account = account
+            self._do(self.mechanism.supply, scram_keys(account.password, step.hash_name))
+        else:
+            self.server.spawn(self._look_up_later(step))
+
+    async def _look_up_later(self, step: Step) -> None:
+        try:
+            self._check_throttle(await db(throttle.check, self.jid.bare_str, self.connection.address))
+            account = await self.server.authentication.account(self.jid, self.connection.address)
+            credentials: Credentials
+            if isinstance(step, NeedKeys):
+                credentials = scram_keys(account.password, step.hash_name) if account else None
+            else:
+                encoded = account.password if account else None
+                credentials = await db(check_password, encoded, step.password)  # type: ignore[union-attr]
+            self.account = account
+            if not self.connection.is_closed:
+                self._do(self.mechanism.supply, credentials)
+        except SASLError as error:
+            self._fail(error)
+        except Exception:
+            log.exception("login on %s", self.connection)
+            self._fail(SASLError("temporary-auth-failure"))
+
+    def _check_throttle(self, wait_seconds: float) -> None:
+        if wait_seconds > 0:
+            raise SASLError("temporary-auth-failure", "Too many failed logins, try again later")
+
+    def _finish(self, data: bytes | None) -> None:
+        account = self.account
+        assert account is not None
+        if account.is_stale:
+            # Changed or deleted while it logged in: what was proved may not hold any more.
+            raise SASLError("temporary-auth-failure")
+        if account.is_locked(self.server.clock.now()):
+            raise SASLError("account-disabled")  # told only to who knows the password
+        address = self.connection.address
+        self.server.authentication.remember(account.jid, address)
+        self._tell_throttle(throttle.succeeded)
+        self.server.metrics.count("logins")
+        self.connection.logged_in(account, self.mechanism, data)
+
+    def _fail(self, error: SASLError) -> None:
+        if self.connection.is_closed:
+            return
+        self.server.metrics.count("failed_logins")
+        reason = error.condition
+        log.warning(
+            "auth-failed user=%s ip=%s mech=%s service=c2s reason=%s",
+            self.jid if self.mechanism.username else "-",
+            self.connection.address,
+            self.mechanism.name,
+            reason,
+        )
+        if reason == "not-authorized" and self.mechanism.username:
+            self._tell_throttle(throttle.failed)
+        self.connection.stream.auth_failed(error)
+        self.connection.after_verb()
+
+    def _tell_throttle(self, call: object) -> None:
+        """Counters in this process at once; behind Redis on a thread, the loop does not wait for a network."""
+        arguments = (self.jid.bare_str, self.connection.address)
+        if settings.CONFIG.redis_url:
+            self.server.spawn(db(call, *arguments))  # type: ignore[arg-type]
+        else:
+            call(*arguments)  # type: ignore[operator]

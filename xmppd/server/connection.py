@@ -1,0 +1,261 @@
+"""A client's connection, whatever carries it: from its first byte through TLS, login and binding to its session.
+
+Transports subclass it and give it a wire: `send`, `start_tls`, `pause_reading`, `resume_reading`, `end`.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from xmppd.protocol.errors import StanzaError, StreamError
+from xmppd.protocol.jid import JID, JIDError, prepare_resource
+from xmppd.protocol.sasl.base import Mechanism
+from xmppd.protocol.stanza import Stanza
+from xmppd.protocol.stream.c2s import (
+    AuthRequested,
+    AuthResponse,
+    BindRequested,
+    ClientStream,
+    Closed,
+    EarlyIQ,
+    Event,
+    StartTLS,
+)
+from xmppd.server import hooks
+from xmppd.server.authentication import Login
+from xmppd.server.limits import CONFLICT, MAX_SESSIONS
+from xmppd.server.session import Session
+
+if TYPE_CHECKING:
+    from xmppd.server.account import Account
+    from xmppd.server.server import Server
+
+log = logging.getLogger("hearth.c2s")
+MAX_RENAMES = 3
+
+
+class ClientConnection:
+    """`session` is None until a resource is bound; `address` is the client's, as text."""
+
+    __slots__ = (
+        "_login",
+        "account",
+        "address",
+        "bytes_in",
+        "bytes_out",
+        "is_closed",
+        "last_seen",
+        "mechanism",
+        "server",
+        "session",
+        "since",
+        "stream",
+    )
+
+    transport_name = "tcp"
+
+    def __init__(self, server: Server, address: str, *, is_direct_tls: bool = False) -> None:
+        self.server = server
+        self.address = address
+        self.stream = ClientStream(server, is_direct_tls=is_direct_tls)
+        self.session: Session | None = None
+        self.account: Account | None = None
+        self.since: datetime = server.clock.now()
+        self.last_seen = server.tick  # seconds of the monotonic clock at the last bytes
+        self.mechanism = ""
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.is_closed = False
+        self._login: Login | None = None
+
+    # -- what a transport gives
+
+    def send(self, data: bytes) -> None:
+        raise TypeError("a transport defines send")
+
+    def start_tls(self) -> None:
+        """Begin TLS behind what has been sent; then call `tls_established`."""
+        raise TypeError("a transport defines start_tls")
+
+    def end(self, *, is_graceful: bool) -> None:
+        """Close the wire once everything is written; gracefully: give the peer a moment to close its side."""
+        raise TypeError("a transport defines end")
+
+    def pause_reading(self) -> None:
+        """Stop reading: a handler waits (back pressure on this client alone)."""
+
+    def resume_reading(self) -> None:
+        """Go on reading."""
+
+    def channel_bindings(self, *, with_data: bool) -> Mapping[str, bytes]:
+        """Channel binding types of this connection; with their data only when asked (it may cost)."""
+        return {}
+
+    @property
+    def tls_version(self) -> str:
+        return ""
+
+    @property
+    def tls_cipher(self) -> str:
+        return ""
+
+    # -- bytes in
+
+    def receive(self, data: bytes) -> None:
+        """XML from the client (after TLS)."""
+        session = self.session
+        if session is not None:
+            receive = session.receive
+            for event in self.stream.receive(data):
+                if type(event) is Stanza:
+                    receive(event)
+                else:
+                    self._on_closed(event)  # type: ignore[arg-type]
+            return
+        events = self.stream.receive(data)
+        self._write()
+        for event in events:
+            self._on_event(event)
+
+    def after_verb(self) -> None:
+        """A verb has been called on the stream: write its output, go on with what the client sent meanwhile."""
+        self._write()
+        if self.stream.is_closed:
+            self._close_wire(is_graceful=False)
+        elif not self.is_closed:
+            self.receive(b"")
+
+    def _write(self) -> None:
+        output = self.stream.take_output()
+        if output:
+            self.send(output)
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, Stanza):
+            if self.session is not None:
+                self.session.receive(event)
+        elif isinstance(event, AuthRequested):
+            self._login = Login(self, event.mechanism)
+            self._login.start(event.initial)
+        elif isinstance(event, AuthResponse):
+            assert self._login is not None
+            self._login.respond(event.data)
+        elif isinstance(event, BindRequested):
+            self._bind(event)
+        elif isinstance(event, EarlyIQ):
+            self.server.spawn(self._answer_early(event.request))
+        elif isinstance(event, StartTLS):
+            self.start_tls()
+        else:
+            self._on_closed(event)
+
+    # -- login and binding
+
+    def logged_in(self, account: Account, mechanism: Mechanism, data: bytes | None) -> None:
+        self.account = account
+        self.mechanism = mechanism.name
+        self._login = None
+        self.server.unauthenticated.discard(self)
+        self.stream.auth_succeeded(account.jid, data)
+        self.after_verb()
+
+    async def _answer_early(self, request: Stanza) -> None:
+        """An IQ before binding: in-band registration, or service-unavailable."""
+        reply = await self.server.answer_early(request, self)
+        if not self.is_closed:
+            self.stream.answered(reply)
+            self.after_verb()
+
+    async def _reload_then_bind(self, event: BindRequested) -> None:
+        """The account was written to since the login: read it again first."""
+        assert self.account is not None
+        self.account = await self.server.directory.load(self.account.jid)
+        if self.account is None:
+            self.close(StreamError("not-authorized", "the account is gone"))
+        elif not self.is_closed:
+            self._bind(event)
+
+    def _bind(self, event: BindRequested) -> None:
+        assert self.account is not None
+        if self.account.is_stale:
+            self.server.spawn(self._reload_then_bind(event))
+            return
+        try:
+            jid = self._choose_resource(event.resource)
+        except StanzaError as problem:
+            self.stream.bind_failed(event.request, problem)
+        else:
+            self._open_session(jid)
+            self.stream.bind_succeeded(event.request, jid)
+            self._write()
+            assert self.session is not None
+            self.server.ask(hooks.session_bound, self.session)
+        self.after_verb()
+
+    def _choose_resource(self, wanted: str) -> JID:
+        """RFC 6120 7.7: the client's wish, a name of ours where it has none or the wish cannot be had."""
+        account = self.account
+        assert account is not None
+        try:
+            resource = prepare_resource(wanted) if wanted else ""
+        except JIDError as problem:
+            raise StanzaError("bad-request", str(problem)) from None
+        taken = account.sessions.get(resource) if resource else None
+        if taken is not None:
+            policy = CONFLICT.value
+            if policy == "refuse":
+                raise StanzaError("conflict")
+            if policy == "replace":
+                taken.connection.close(StreamError("conflict"))
+            else:
+                resource = f"{resource[:900]}-{secrets.token_hex(3)}"
+        if len(account.sessions) >= MAX_SESSIONS.value:
+            raise StanzaError("resource-constraint", "too many devices are connected")
+        return account.jid.with_resource(resource or secrets.token_urlsafe(9))
+
+    def _open_session(self, jid: JID) -> None:
+        assert self.account is not None
+        self.session = Session(self.server, self.account, jid, self)
+        self.account.add(self.session)
+        self.server.directory.now_online(self.account)
+        log.info("session-opened jid=%s ip=%s mech=%s tls=%s", jid, self.address, self.mechanism, self.tls_version or "-")
+
+    # -- the end
+
+    def close(self, error: StreamError | None = None) -> None:
+        """End the stream from our side; the session is over when this returns."""
+        if self.is_closed:
+            return
+        self.stream.close(error)
+        self._write()
+        self._close_wire(is_graceful=error is None or error.condition == "system-shutdown")
+
+    def _on_closed(self, event: Closed) -> None:
+        self._write()
+        self._close_wire(is_graceful=False)
+
+    def _close_wire(self, *, is_graceful: bool) -> None:
+        if not self.is_closed:
+            self.is_closed = True
+            self.end(is_graceful=is_graceful)
+            self._end_session()
+
+    def lost(self) -> None:
+        """The wire is gone, in whatever way."""
+        self.is_closed = True
+        self.stream.close()
+        self._end_session()
+
+    def _end_session(self) -> None:
+        self.server.unauthenticated.discard(self)
+        session, self.session = self.session, None
+        if session is not None:
+            self.server.session_ended(session)
+
+    def __repr__(self) -> str:
+        who = self.session.jid if self.session is not None else self.account.jid if self.account else "-"
+        return f"<{type(self).__name__} {who} {self.address}>"

@@ -1,0 +1,113 @@
+"""The accounts in memory: all with sessions, and the most recently used of the others.
+
+A login, or a stanza for somebody who is offline, loads an account once; the bus keeps it true (see live.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+
+from accounts.sharing import shared_contacts
+from xmppd.protocol.jid import JID
+from xmppd.server.account import Account
+from xmppd.services import directory, roster
+from xmppd.services.db import db
+
+MAX_IDLE_ACCOUNTS = 10_000
+
+
+class Directory:
+    """`online` maps bare JIDs to the accounts that have sessions; the hot path reads it directly."""
+
+    def __init__(self) -> None:
+        self.online: dict[str, Account] = {}
+        self._idle: OrderedDict[str, Account] = OrderedDict()
+        self._loading: dict[str, asyncio.Task[Account | None]] = {}
+
+    def get(self, jid: JID) -> Account | None:
+        """The account if it is in memory and true; None says nothing about its existence."""
+        bare = jid.bare_str
+        account = self.online.get(bare)
+        if account is None:
+            account = self._idle.get(bare)
+            if account is not None:
+                self._idle.move_to_end(bare)
+        return None if account is None or account.is_stale else account
+
+    async def load(self, jid: JID) -> Account | None:
+        """The account, from memory or the database; None when there is no such account. Loads each once at a time."""
+        account = self.get(jid)
+        if account is not None:
+            return account
+        bare = jid.bare_str
+        task = self._loading.get(bare)
+        if task is None:
+            task = asyncio.ensure_future(self._load(jid))
+            self._loading[bare] = task
+            task.add_done_callback(lambda _: self._loading.pop(bare, None))
+        return await asyncio.shield(task)
+
+    async def _load(self, jid: JID) -> Account | None:
+        known = self.in_memory(jid.bare_str)
+        if known is not None:
+            known.is_stale = False  # what changes from here on makes it stale again
+        loaded = await db(_read, jid)
+        if loaded is None:
+            self.forget(jid.bare_str)
+            return None
+        record, items, shared = loaded
+        if known is not None and known.id == record.user_id:
+            known.refresh(record)
+            known.set_roster(items, shared)
+            return known
+        account = Account(record, items, shared)
+        self._keep_idle(account)
+        return account
+
+    def in_memory(self, bare: str) -> Account | None:
+        """The account object even when it is stale."""
+        return self.online.get(bare) or self._idle.get(bare)
+
+    def in_memory_by_id(self, user_id: int) -> Account | None:
+        for accounts in (self.online, self._idle):
+            for account in accounts.values():
+                if account.id == user_id:
+                    return account
+        return None
+
+    def now_online(self, account: Account) -> None:
+        self._idle.pop(account.jid.bare_str, None)
+        self.online[account.jid.bare_str] = account
+
+    def now_offline(self, account: Account) -> None:
+        if self.online.get(account.jid.bare_str) is account:
+            del self.online[account.jid.bare_str]
+            self._keep_idle(account)
+
+    def forget(self, bare: str) -> Account | None:
+        """Drop the account from memory (it was deleted); returns it."""
+        return self.online.pop(bare, None) or self._idle.pop(bare, None)
+
+    def forget_idle_of(self, user_ids: set[int]) -> None:
+        """Drop these from memory where they have no session."""
+        for bare in [bare for bare, account in self._idle.items() if account.id in user_ids]:
+            del self._idle[bare]
+
+    def forget_idle(self) -> None:
+        """Drop everybody who has no session (settings or many accounts changed at once)."""
+        self._idle.clear()
+
+    def _keep_idle(self, account: Account) -> None:
+        self._idle[account.jid.bare_str] = account
+        if len(self._idle) > MAX_IDLE_ACCOUNTS:
+            self._idle.popitem(last=False)
+
+
+def _read(
+    jid: JID,
+) -> tuple[directory.AccountRecord, roster.RosterData, dict[str, object]] | None:
+    record = directory.find_account(domain=jid.domain, username=jid.local)
+    if record is None:
+        return None
+    return record, roster.load(record.user_id), shared_contacts(record.user_id)

@@ -1,0 +1,233 @@
+"""The running server as console, commands and the bus see it: operations by name, and reactions to bus messages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from xmppd.bus import channel, messages
+from xmppd.protocol.element import E
+from xmppd.protocol.errors import StreamError
+from xmppd.protocol.jid import JID, JIDError
+from xmppd.protocol.namespaces import CLIENT
+from xmppd.protocol.stanza import make
+from xmppd.server import hooks
+from xmppd.services import live
+
+if TYPE_CHECKING:
+    from xmppd.server.account import Account
+    from xmppd.server.server import Server
+    from xmppd.server.session import Session
+
+
+class Live:
+    """Attached to a server for as long as it runs. `listeners` are rows of name, address, port, tls."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.listeners: list[dict[str, Any]] = []
+        self._unsubscribe: list[Callable[[], None]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def attach(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        live.register(self.operations(), self._loop)
+        for kind, handler in {
+            messages.UserCreated: self._on_user_created,
+            messages.UserChanged: self._on_user_changed,
+            messages.UserDeleted: self._on_user_deleted,
+            messages.UserLocked: self._on_user_locked,
+            messages.UserUnlocked: self._on_user_changed,
+            messages.PasswordChanged: self._on_password_changed,
+            messages.RosterChanged: self._on_roster_changed,
+            messages.SharedRostersChanged: self._on_shared_rosters_changed,
+        }.items():
+            self._unsubscribe.append(channel.subscribe(kind, partial(self._on_loop, handler)))
+
+    def detach(self) -> None:
+        for unsubscribe in self._unsubscribe:
+            unsubscribe()
+        self._unsubscribe.clear()
+        live.register({}, None)
+
+    def _on_loop(self, handler: Callable[[Any], None], message: messages.Message) -> None:
+        """Bus messages come on any thread; the server lives on its loop."""
+        assert self._loop is not None
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        if running is self._loop:
+            handler(message)
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(handler, message)
+
+    # -- operations
+
+    def operations(self) -> dict[str, Callable[..., Any]]:
+        return {
+            "status": self.status,
+            "sessions": self.sessions,
+            "online": lambda: sorted(self.server.directory.online),
+            "close": self.close,
+            "close_all": self.close_all,
+            "message": self.message,
+        }
+
+    def status(self) -> dict[str, Any]:
+        server = self.server
+        return {
+            "domain": server.domain,
+            "started": server.started.isoformat(),
+            "uptime_seconds": int(server.uptime.total_seconds()),
+            "listeners": self.listeners,
+            "users_online": len(server.directory.online),
+            "sessions": len(server.sessions()),
+            "connections": len(server.connections),
+            "counters": dict(server.metrics.counters),
+        }
+
+    def sessions(self, jid: str = "") -> list[dict[str, Any]]:
+        if not jid:
+            return [self._row(session) for session in self.server.sessions()]
+        account = self._account(jid)
+        return [self._row(session) for session in account.sessions.values()] if account else []
+
+    def _row(self, session: Session) -> dict[str, Any]:
+        connection = session.connection
+        presence = session.presence
+        show = presence.element.text_of(CLIENT, "show") if presence else ""
+        return {
+            "jid": session.jid.full_str,
+            "user": session.account.jid.bare_str,
+            "resource": session.jid.resource,
+            "client": session.software,
+            "status": "available" if presence else "connected",
+            "show": show,
+            "status_text": presence.element.text_of(CLIENT, "status") if presence else "",
+            "priority": session.priority,
+            "tls": connection.tls_version,
+            "cipher": connection.tls_cipher,
+            "mechanism": connection.mechanism,
+            "address": connection.address,
+            "transport": connection.transport_name,
+            "since": session.since.isoformat(),
+            "idle_seconds": max(0, int(self.server.tick - connection.last_seen)),
+            "stanzas_in": session.stanzas_in,
+            "stanzas_out": session.stanzas_out,
+            "bytes_in": connection.bytes_in,
+            "bytes_out": connection.bytes_out,
+            "interests": sorted(session.interests),
+            "lang": session.lang,
+        }
+
+    def close(self, jid: str, reason: str = "") -> bool:
+        session = self._session(jid)
+        if session is None:
+            return False
+        session.connection.close(StreamError("policy-violation", reason or "closed by an administrator"))
+        return True
+
+    def close_all(self, jid: str, reason: str = "") -> int:
+        account = self._account(jid)
+        if account is None:
+            return 0
+        return self._end_sessions(account, StreamError("policy-violation", reason or "closed by an administrator"))
+
+    def message(self, to: str, body: str, subject: str = "") -> int:
+        if not to:
+            targets = self.server.sessions()
+        elif "/" in to:
+            session = self._session(to)
+            targets = [session] if session else []
+        else:
+            account = self._account(to)
+            targets = list(account.sessions.values()) if account else []
+        for session in targets:
+            stanza = make(
+                "message",
+                E(CLIENT, "subject", subject) if subject else None,
+                E(CLIENT, "body", body),
+                from_=self.server.jid,
+                to=session.jid,
+                type="headline" if not to else "normal",
+            )
+            session.send(stanza.to_bytes())
+        return len(targets)
+
+    def _account(self, text: str) -> Account | None:
+        try:
+            return self.server.directory.online.get(JID.parse(text).bare_str)
+        except JIDError:
+            return None
+
+    def _session(self, text: str) -> Session | None:
+        try:
+            return self.server.router.origin(JID.parse(text))
+        except JIDError:
+            return None
+
+    def _end_sessions(self, account: Account, error: StreamError, keep: str = "") -> int:
+        sessions = [s for s in account.sessions.values() if s.jid.full_str != keep]
+        for session in sessions:
+            session.connection.close(error)
+        for connection in list(self.server.connections):  # logged in, nothing bound yet
+            if connection.account is account and connection.session is None:
+                connection.close(error)
+        return len(sessions)
+
+    # -- the bus
+
+    def _on_user_created(self, message: messages.UserCreated) -> None:
+        """A name that was used before may be used again: nothing of the old account may be left."""
+        self.server.directory.forget(message.jid)
+
+    def _on_user_changed(self, message: messages.UserChanged) -> None:
+        self._refresh(message.jid)
+
+    def _on_user_deleted(self, message: messages.UserDeleted) -> None:
+        account = self.server.directory.in_memory(message.jid)
+        if account is None or account.id != message.user_id:
+            return
+        account.is_stale = True
+        self._end_sessions(account, StreamError("not-authorized", "the account was deleted"))
+        self.server.directory.forget(message.jid)
+        self.server.ask(hooks.account_deleted, account)
+
+    def _on_user_locked(self, message: messages.UserLocked) -> None:
+        account = self.server.directory.in_memory(message.jid)
+        if account is not None:
+            self._end_sessions(account, StreamError("not-authorized", "the account is locked"))
+        self._refresh(message.jid)
+
+    def _on_password_changed(self, message: messages.PasswordChanged) -> None:
+        account = self.server.directory.in_memory(message.jid)
+        if account is not None:
+            self._end_sessions(account, StreamError("reset", "the password was changed"), message.keep)
+        self._refresh(message.jid)
+
+    def _refresh(self, bare: str) -> None:
+        """Read the account again: now if it is online, else before its next use."""
+        account = self.server.directory.in_memory(bare)
+        if account is not None:
+            account.is_stale = True
+            if account.sessions:
+                self.server.spawn(self.server.directory.load(account.jid))
+
+    def _on_roster_changed(self, message: messages.RosterChanged) -> None:
+        account = self.server.directory.in_memory(message.jid)
+        if account is None or account.roster_version >= message.version:
+            return  # not in memory, or the change came from here
+        if not account.sessions:
+            account.is_stale = True
+            return
+        self.server.ask(hooks.roster_written, account, JID.parse(message.contact))
+
+    def _on_shared_rosters_changed(self, message: messages.SharedRostersChanged) -> None:
+        wanted = set(message.user_ids)
+        for account in [a for a in self.server.directory.online.values() if a.id in wanted]:
+            self.server.ask(hooks.shared_roster_written, account)
+        self.server.directory.forget_idle_of(wanted)
+

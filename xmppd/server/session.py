@@ -1,0 +1,180 @@
+"""A session: one bound resource of an account (RFC 6120 7), and what it says on its way to the router."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Awaitable
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from xmppd.protocol.errors import StanzaError, StreamError
+from xmppd.protocol.jid import JID, JIDError
+from xmppd.protocol.stanza import Stanza, error
+from xmppd.server import hooks
+from xmppd.server.hooks import STOP
+
+if TYPE_CHECKING:
+    from xmppd.server.account import Account
+    from xmppd.server.connection import ClientConnection
+    from xmppd.server.server import Server
+
+log = logging.getLogger("hearth.session")
+
+
+class Session:
+    """`presence` is the last available presence sent to all; None while the resource is connected but not available.
+
+    `interests` holds the namespaces whose pushes this resource asked for (the roster's: RFC 6121 2.2).
+    """
+
+    __slots__ = (
+        "_backlog",
+        "account",
+        "connection",
+        "directed",
+        "interests",
+        "is_closed",
+        "jid",
+        "lang",
+        "presence",
+        "priority",
+        "server",
+        "since",
+        "software",
+        "stanzas_in",
+        "stanzas_out",
+    )
+
+    def __init__(self, server: Server, account: Account, jid: JID, connection: ClientConnection) -> None:
+        self.server = server
+        self.account = account
+        self.jid = jid
+        self.connection = connection
+        self.presence: Stanza | None = None
+        self.priority = 0
+        self.directed: set[JID] | None = None  # who got our presence directly (RFC 6121 4.6)
+        self.interests: frozenset[str] = frozenset()
+        self.lang = connection.stream.lang
+        self.since: datetime = server.clock.now()
+        self.software = ""  # what the client answered to a version query (XEP-0092)
+        self.stanzas_in = 0
+        self.stanzas_out = 0
+        self.is_closed = False
+        self._backlog: deque[Stanza] | None = None  # what came while a handler waits for the database
+
+    # -- out
+
+    def send(self, data: bytes) -> None:
+        """Write bytes of a whole stanza to the client; gathered into one write per loop turn."""
+        self.stanzas_out += 1
+        self.connection.send(data)
+
+    def send_error(self, stanza: Stanza, problem: StanzaError) -> None:
+        """Answer a stanza of this session by an error, where an answer is allowed."""
+        answer = error(stanza, problem)
+        if answer is not None:
+            self.send(answer.to_bytes())
+
+    # -- in
+
+    def receive(self, stanza: Stanza) -> None:
+        """A first-level element from the client. In order: while one waits, the next ones queue (RFC 6120 10.1)."""
+        if self._backlog is not None:
+            self._backlog.append(stanza)
+            return
+        waiting = self._try(stanza)
+        if waiting is not None:
+            self._backlog = deque()
+            self.connection.pause_reading()
+            self.server.spawn(self._finish(waiting, stanza))
+
+    def _try(self, stanza: Stanza) -> Awaitable[object] | None:
+        try:
+            return self._handle(stanza)
+        except StanzaError as problem:
+            self.send_error(stanza, problem)
+        except StreamError as problem:
+            self.connection.close(problem)
+        except Exception:
+            self._failed(stanza)
+        return None
+
+    def _failed(self, stanza: Stanza) -> None:
+        """A handler broke: only this stanza suffers (reliability F20)."""
+        log.exception("%s: %r failed", self.jid, stanza)
+        self.server.metrics.count("stanza_failures")
+        self.send_error(stanza, StanzaError("internal-server-error"))
+
+    async def _finish(self, waiting: Awaitable[object], stanza: Stanza) -> None:
+        """Await a handler, then what queued behind it."""
+        while True:
+            try:
+                await waiting
+            except StanzaError as problem:
+                self.send_error(stanza, problem)
+            except StreamError as problem:
+                self.connection.close(problem)
+            except Exception:
+                self._failed(stanza)
+            assert self._backlog is not None
+            next_waiting = None
+            while self._backlog and next_waiting is None and not self.is_closed:
+                stanza = self._backlog.popleft()
+                next_waiting = self._try(stanza)
+            if next_waiting is None:
+                self._backlog = None
+                self.connection.resume_reading()
+                return
+            waiting = next_waiting
+
+    def _handle(self, stanza: Stanza) -> Awaitable[object] | None:
+        """Stamp the addresses (RFC 6120 8.1.2.1, 10.3), ask the policy hooks, route."""
+        attrs = stanza.attrs
+        self.stanzas_in += 1
+        if not stanza.kind:
+            return self.server.on_nonza(stanza, self)
+        claimed = attrs.get("from")
+        if claimed is not None and not self._is_own(claimed):
+            raise StreamError("invalid-from")
+        stanza.from_ = self.jid
+        text = attrs.get("to")
+        if text is None:
+            stanza.to = self.account.jid
+        else:
+            try:
+                stanza.to = JID.parse(text)
+            except JIDError as problem:
+                stanza.to = self.account.jid
+                raise StanzaError("jid-malformed", str(problem)) from None
+        if self.lang and "xml:lang" not in attrs:
+            attrs["xml:lang"] = self.lang  # RFC 6120 8.1.5
+        server = self.server
+        handlers = server.handlers[hooks.from_user]
+        if handlers:
+            outcome = hooks.run(handlers, stanza, self)
+            if outcome is STOP:
+                return None
+            if outcome is not None:
+                return self._route_after(outcome, stanza)  # type: ignore[arg-type]
+        return server.router.from_session(stanza, self)
+
+    async def _route_after(self, outcome: Awaitable[hooks.Outcome], stanza: Stanza) -> None:
+        if await outcome is STOP:
+            return
+        waiting = self.server.router.from_session(stanza, self)
+        if waiting is not None:
+            await waiting
+
+    def _is_own(self, text: str) -> bool:
+        """Whether a client may write this in `from`: its full or bare JID."""
+        if text == self.jid.full_str:
+            return True
+        try:
+            claimed = JID.parse(text)
+        except JIDError:
+            return False
+        return claimed in (self.jid, self.account.jid)
+
+    def __repr__(self) -> str:
+        return f"<Session {self.jid}>"

@@ -1,0 +1,114 @@
+"""What is alive in the stream service, for console and commands: who is online, end a session, send a message.
+
+The server registers its operations; callers in its process reach them directly, others through the control socket in
+HEARTH_HOME. All values are JSON types, so that both ways give the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Callable
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Any
+
+from django.conf import settings
+
+from accounts.audit import Actor, record
+
+TIMEOUT_SECONDS = 5.0
+
+_operations: dict[str, Callable[..., Any]] = {}
+_loop: asyncio.AbstractEventLoop | None = None
+
+
+class NotRunningError(Exception):
+    """The stream service does not run, or does not answer."""
+
+
+def register(operations: dict[str, Callable[..., Any]], loop: asyncio.AbstractEventLoop | None) -> None:
+    """Called by the server at start; with an empty table and None at its end."""
+    global _operations, _loop
+    _operations, _loop = operations, loop
+
+
+def call(operation: str, **arguments: Any) -> Any:
+    """Run an operation in the server and return its JSON value; raises NotRunningError. Not from the server's own loop."""
+    if _loop is not None:
+        return _call_here(_loop, operation, arguments)
+    return _call_by_socket(operation, arguments)
+
+
+def run_here(operation: str, arguments: dict[str, Any]) -> Any:
+    """On the server's loop: the operation itself; KeyError for an unknown one."""
+    return _operations[operation](**arguments)
+
+
+def _call_here(loop: asyncio.AbstractEventLoop, operation: str, arguments: dict[str, Any]) -> Any:
+    async def run() -> Any:
+        return run_here(operation, arguments)
+
+    try:
+        return asyncio.run_coroutine_threadsafe(run(), loop).result(TIMEOUT_SECONDS)
+    except (FutureTimeoutError, RuntimeError) as error:
+        raise NotRunningError("the stream service does not answer") from error
+
+
+def _call_by_socket(operation: str, arguments: dict[str, Any]) -> Any:
+    request = json.dumps({"call": operation, "args": arguments}).encode() + b"\n"
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(TIMEOUT_SECONDS)
+            connection.connect(str(settings.CONFIG.control_socket))
+            connection.sendall(request)
+            with connection.makefile("rb") as reader:
+                reply = json.loads(reader.readline() or b"{}")
+    except (OSError, ValueError) as error:
+        raise NotRunningError("the stream service does not run") from error
+    if "ok" not in reply:
+        raise NotRunningError(reply.get("error", "the stream service does not answer"))
+    return reply["ok"]
+
+
+# -- what console and commands ask for
+
+
+def status() -> dict[str, Any]:
+    """domain, started (ISO), uptime_seconds, listeners [{name, address, port, tls}], users_online, sessions, counters."""
+    return dict(call("status"))
+
+
+def sessions(jid: str = "") -> list[dict[str, Any]]:
+    """One row a session (of one account, if its bare JID is given): jid, user, resource, client, status, show,
+    status_text, priority, tls, cipher, mechanism, address, transport, since (ISO), idle_seconds, stanzas_in,
+    stanzas_out, bytes_in, bytes_out, interests, lang."""
+    return list(call("sessions", jid=jid))
+
+
+def online_users() -> list[str]:
+    """Bare JIDs with at least one session."""
+    return list(call("online"))
+
+
+def close_session(*, jid: str, actor: Actor, reason: str = "") -> bool:
+    """End the session with this full JID; False when there is none."""
+    closed = bool(call("close", jid=jid, reason=reason))
+    if closed:
+        record(actor, "session-closed", jid, detail=reason)
+    return closed
+
+
+def close_sessions_of(*, jid: str, actor: Actor, reason: str = "") -> int:
+    """End all sessions of the account with this bare JID; returns how many."""
+    count = int(call("close_all", jid=jid, reason=reason))
+    record(actor, "sessions-closed", jid, detail=reason)
+    return count
+
+
+def send_message(*, to: str, body: str, actor: Actor, subject: str = "") -> int:
+    """A message from the server to one session (full JID), to all of a user (bare JID) or to all online (""); returns
+    how many sessions got it. The audit tells that, not the text."""
+    count = int(call("message", to=to, body=body, subject=subject))
+    record(actor, "message-sent", to or "everyone online", detail=f"{count}")
+    return count
