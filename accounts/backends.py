@@ -14,7 +14,9 @@ from xmppd.protocol.jid import JID, JIDError
 
 
 class AccountBackend(BaseBackend):
-    """Django's backend interface. What went wrong is left in `request.login_refused` (a LoginRefused) for the form."""
+    """Django's backend interface. What went wrong is left in `request.login_refused` (a LoginRefused) for the
+    form.
+    """
 
     def authenticate(
         self,
@@ -51,7 +53,9 @@ class AccountBackend(BaseBackend):
 
 
 def split_login(text: str) -> tuple[str, str]:
-    """(localpart, domain), prepared; what is no address stays as typed, so that it fails as a wrong name does."""
+    """(localpart, domain), prepared; what is no address stays as typed, so that it fails as a wrong name
+    does.
+    """
     text = text.strip()
     primary = primary_domain()
     try:

@@ -1,4 +1,5 @@
-"""Passwords are kept as SCRAM keys only (RFC 5802 3): the same row serves SASL SCRAM, SASL PLAIN and the console.
+"""Passwords are kept as SCRAM keys only (RFC 5802 3): the same row serves SASL SCRAM, SASL PLAIN and the
+console.
 
 scram$iterations$salt$SHA-1 stored:server$SHA-256 stored:server$SHA-512 stored:server      (base64)
 """
@@ -12,7 +13,7 @@ import hmac
 import secrets
 from typing import Any
 
-from django.contrib.auth.hashers import BasePasswordHasher, mask_hash
+from django.contrib.auth.hashers import BasePasswordHasher, make_password, mask_hash
 from django.utils.translation import gettext_noop as _
 
 from xmppd.protocol.sasl.base import ScramKeys
@@ -62,7 +63,7 @@ class ScramPasswordHasher(BasePasswordHasher):
             return False
         return hmac.compare_digest(derived.stored_key, keys.stored_key)
 
-    def safe_summary(self, encoded: str) -> dict[str, Any]:
+    def safe_summary(self, encoded: str) -> dict[Any, Any]:
         decoded = self.decode(encoded)
         return {
             _("algorithm"): decoded["algorithm"],
@@ -80,11 +81,18 @@ class ScramPasswordHasher(BasePasswordHasher):
 
 
 def encode_password(password: str) -> str:
-    """The column's value for a new password; raises ValueError for one that cannot be typed (SASLprep) or is too long."""
+    """The column's value for a new password; raises ValueError for one that cannot be typed (SASLprep) or is
+    too long.
+    """
     if len(password) > MAX_PASSWORD_CHARS:
         raise ValueError("the password is too long")
     hasher = ScramPasswordHasher()
     return hasher.encode(password, hasher.salt())
+
+
+def unusable_password() -> str:
+    """The column's value for an account that nobody can log in to by password."""
+    return make_password(None)
 
 
 def scram_keys(encoded: str, hash_name: str) -> ScramKeys | None:
@@ -98,7 +106,9 @@ def scram_keys(encoded: str, hash_name: str) -> ScramKeys | None:
 
 
 def check_password(encoded: str | None, password: str) -> bool:
-    """Whether the password is right. None (no such account) and an unusable password cost the same and are False."""
+    """Whether the password is right. None (no such account) and an unusable password cost the same and are
+    False.
+    """
     if len(password) > MAX_PASSWORD_CHARS:
         password, encoded = "", None
     keys = scram_keys(encoded, VERIFIED_BY) if encoded else None

@@ -13,7 +13,7 @@ MAX_JID_CHARS = 512
 
 
 class ExactCharField(models.CharField):
-    """Text compared code point by code point. MySQL's usual collations hold "é" equal to "e" and "A" to "a"."""
+    """Text compared code point by code point. MySQL's usual collations hold "é" and "E" equal to "e"."""
 
     def db_parameters(self, connection: BaseDatabaseWrapper) -> dict[str, Any]:
         parameters = super().db_parameters(connection)

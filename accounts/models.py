@@ -1,7 +1,7 @@
 """Domains, users, groups, and the two tables that every writer needs: settings and the audit log.
 
-Rows belong to a user by id, never by name: a name may be given again, rights may not. Written by accounts.services,
-accounts.registry and accounts.audit alone.
+Rows belong to a user by id, never by name: a name may be given again, rights may not. Written by
+accounts.services, accounts.registry and accounts.audit alone.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class UserManager(BaseUserManager["User"]):
         return super().get_queryset().select_related("domain")
 
     def get_by_natural_key(self, username: str | None) -> User:
-        """The account of a bare JID; a name without '@' belongs to the primary domain. Raises User.DoesNotExist."""
+        """The account of a bare JID; without '@', of the primary domain. Raises User.DoesNotExist."""
         local, at, domain = (username or "").rpartition("@")
         if not at:
             return self.get(domain__is_primary=True, username=domain)
@@ -71,7 +71,7 @@ class User(AbstractBaseUser):
     Role = Role
     USERNAME_FIELD = "username"
     EMAIL_FIELD = "email"
-    REQUIRED_FIELDS: list[str] = []
+    REQUIRED_FIELDS = []
 
     domain = models.ForeignKey(Domain, models.PROTECT, related_name="users")
     username = ExactCharField(_("User name"), max_length=MAX_NAME_CHARS)
@@ -128,7 +128,7 @@ class User(AbstractBaseUser):
         return self.locked_until is None or at < self.locked_until
 
     @property
-    def is_active(self) -> bool:
+    def is_active(self) -> bool:  # type: ignore[override]
         """Django's word for being allowed in."""
         return not self.is_locked()
 
@@ -168,7 +168,9 @@ class Group(models.Model):
         "self", symmetrical=False, related_name="sees", blank=True, verbose_name=_("Shared with these groups")
     )
     created = models.DateTimeField(default=timezone.now)
-    users = models.ManyToManyField(User, through="Membership", related_name="user_groups")
+    users: models.ManyToManyField[User, Membership] = models.ManyToManyField(
+        User, through="Membership", related_name="user_groups"
+    )
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["domain", "name"], name="group_unique")]
@@ -197,8 +199,8 @@ class Membership(models.Model):
                 | (models.Q(user__isnull=True) & ~models.Q(remote_jid="")),
                 name="membership_user_or_remote",
             ),
-            # A null user is distinct from every other: the local rule leaves remote members alone, and the remote
-            # rule needs the condition (MySQL, which has none, relies on the service).
+            # A null user is distinct from every other: the local rule leaves remote members alone, and the
+            # remote rule needs the condition (MySQL, which has none, relies on the service).
             models.UniqueConstraint(fields=["group", "user"], name="membership_unique"),
             models.UniqueConstraint(
                 fields=["group", "remote_jid"],

@@ -1,8 +1,9 @@
-"""The typed settings registry: one `Setting(...)` beside its use gives the page, the checks, the command and the docs.
+"""The typed settings registry: one `Setting(...)` beside its use gives page, checks, command and docs.
 
-Values live in the table of accounts.models.Property, only where they differ from the default. They are read in one
-query at first use and kept in memory; a SettingChanged from the bus, from whichever process, has them read again.
-While there is no database, before set-up or when it is down, the defaults or the last known values hold.
+Values live in the table of accounts.models.Property, only where they differ from the default. They are read
+in one query at first use and kept in memory; a SettingChanged from the bus, from whichever process, has them
+read again. While there is no database, before set-up or when it is down, the defaults or the last known
+values hold.
 """
 
 from __future__ import annotations
@@ -60,9 +61,9 @@ _registry: dict[str, Setting[Any]] = {}
 class Setting(Generic[T]):
     """One setting. `.value` at module level; as a class attribute, `instance.name` is the value.
 
-    type: bool, int, str, float, timedelta, "size" (int, bytes) or list (of str). `minimum` and `maximum` bound the
-    number, the duration, the bytes or the length of a list. `restart` says that a change holds only after a restart.
-    A `secret` is never shown, logged or audited. `help` is translatable and states the unit.
+    type: bool, int, str, float, timedelta, "size" (int, bytes) or list (of str). `minimum` and `maximum`
+    bound the number, the duration, the bytes or the length of a list. `restart` says that a change holds only
+    after a restart. A `secret` is never shown, logged or audited. `help` is translatable and states the unit.
     """
 
     def __init__(
@@ -110,9 +111,9 @@ class Setting(Generic[T]):
     def value(self) -> T:
         """The value that holds now; no query but at first use."""
         try:
-            return _store.values[self.name]  # type: ignore[no-any-return]
+            return _store.values[self.name]
         except KeyError:
-            return _store.resolve(self)  # type: ignore[no-any-return]
+            return _store.resolve(self)
 
     @property
     def is_changed(self) -> bool:
@@ -133,7 +134,7 @@ class Setting(Generic[T]):
     # Values: Python's in the program, JSON's in the table, text on the command line and in forms.
 
     def clean(self, value: Any) -> T:
-        """Return the value as this setting's type; raise ValidationError where it is not one or out of bounds."""
+        """Return the value as this setting's type; raise ValidationError where that or a bound fails."""
         value = _coerce(self, value)
         if self.choices is not None:
             wrong = [
@@ -153,7 +154,7 @@ class Setting(Generic[T]):
             raise ValidationError(
                 _("Must be at most %(limit)s."), params={"limit": self._format_limit(self.maximum)}
             )
-        return value  # type: ignore[no-any-return]
+        return value
 
     def parse(self, text: str) -> T:
         """The value that a person typed: `6 minutes`, `256 KiB`, `on`, `a, b`. Raises ValidationError."""
@@ -291,7 +292,7 @@ def _parse_list(text: str) -> list[str]:
 
 
 def _format_timedelta(value: timedelta) -> str:
-    """The largest units that give it without a fraction, at most two: '1 day 2 hours', '90 seconds' -> '1 minute 30 seconds'."""
+    """'1 day 2 hours', '1 minute 30 seconds', '250 ms'."""
     seconds = value.total_seconds()
     if seconds != int(seconds):
         return f"{seconds:g} s" if seconds >= 1 else f"{round(seconds * 1000)} ms"
@@ -420,7 +421,7 @@ def _off_the_loop(function: Callable[[], T]) -> T:
     thread.join()
     if isinstance(outcome[0], Exception):
         raise outcome[0]
-    return outcome[0]  # type: ignore[no-any-return]
+    return outcome[0]
 
 
 def reload() -> None:
@@ -474,7 +475,7 @@ def get(name: str) -> Any:
 
 
 def set_value(name: str, value: Any, *, actor: Actor) -> None:
-    """Store a value (text is parsed); the default is stored by removing the row. KeyError, ValidationError."""
+    """Store a value (text is parsed); for the default the row is removed. KeyError, ValidationError."""
     setting = find(name)
     _write(setting, setting.parse(value) if isinstance(value, str) else setting.clean(value), actor)
 

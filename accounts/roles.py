@@ -73,4 +73,4 @@ def manages(role: str, other: str) -> bool:
 
 def assignable(role: str) -> list[tuple[str, str]]:
     """The (value, label) choices of roles that `role` may give."""
-    return [(value, label) for value, label in Role.choices if manages(role, value)]
+    return [(value, str(label)) for value, label in Role.choices if manages(role, value)]

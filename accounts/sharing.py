@@ -1,10 +1,12 @@
-"""Contacts that groups put into contact lists. Openfire's rules, so that groups mean here what they mean there.
+"""Contacts that groups put into contact lists, by Openfire's rules.
 
-- A group shared with everybody is visible to all users of its domain; a group shared with groups is visible to its
-  own members and to the members of those groups (one level). Admins of a group are members.
-- U sees C when C is a member of a group visible to U. Subscription of U's contact C: `to` when U sees C, `from` when
-  C sees U, `both` when each sees the other. A contact with `from` is implicit: never pushed, only told U's presence.
-- A remote member counts as one of "everybody" once U sees it: it cannot log in here, and must accept by itself.
+- A group shared with everybody is visible to all users of its domain; a group shared with groups is visible
+  to its own members and to the members of those groups (one level). Admins of a group are members.
+- U sees C when C is a member of a group visible to U. Subscription of U's contact C: `to` when U sees C,
+  `from` when C sees U, `both` when each sees the other. A contact with `from` is implicit: never pushed, only
+  told U's presence.
+- A remote member counts as one of "everybody" once U sees it: it cannot log in here, and must accept by
+  itself.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ EVERYBODY, GROUPS, NOBODY = Group.Sharing.EVERYBODY, Group.Sharing.GROUPS, Group
 
 @dataclass(frozen=True, slots=True)
 class SharedContact:
-    """`groups` are the display names it stands in, sorted; none for an implicit contact. `name` '' = no nickname."""
+    """`groups` are the display names it stands in, sorted; none for an implicit contact."""
 
     name: str
     groups: tuple[str, ...]
@@ -40,8 +42,9 @@ class SharedContact:
 def shared_contacts(user_id: int, *, everybody: bool = True) -> dict[str, SharedContact]:
     """{bare JID: SharedContact} of one account; empty when it does not exist. Six queries at most.
 
-    With `everybody` False, those who see the account only because one of its groups is shared with everybody are left
-    out (see `is_public`): they are the whole domain, too many to list for each member of such a group.
+    With `everybody` False, those who see the account only because one of its groups is shared with everybody
+    are left out (see `is_public`): they are the whole domain, too many to list for each member of such a
+    group.
     """
     domain_id = User.objects.filter(pk=user_id).values_list("domain_id", flat=True).first()
     if domain_id is None:
@@ -118,7 +121,7 @@ def _everybody(
 ) -> set[Member]:
     """Who sees a member of the public groups; of those alone whom it sees, when `seen` is given."""
     users = User.objects.filter(domain__groups__in=public).distinct()
-    remote = {member for member in people if isinstance(member, str)}
+    remote: set[Member] = {member for member in people if isinstance(member, str)}
     if seen is not None:
         local = set(users.filter(id__in=[m for m in seen if isinstance(m, int)]).values_list("id", flat=True))
         return local | remote
@@ -133,7 +136,7 @@ def _everybody(
 
 
 def affected_users(group: Group) -> set[int]:
-    """Ids of those whose shared contacts this group's sharing decides: who sees it, which includes its members."""
+    """Ids of those whose shared contacts depend on the group: who sees it, its members among them."""
     if group.sharing == NOBODY:
         return set()
     affected = _member_ids([group.pk])
@@ -147,8 +150,8 @@ def affected_users(group: Group) -> set[int]:
 def affected_by_members(group: Group, user_ids: Iterable[int]) -> set[int]:
     """Ids of those whose shared contacts differ when these accounts join or leave the group.
 
-    Ask while they are members. Beside those who see the group, they concern the members of every group that is shared
-    with this one: these are seen by them.
+    Ask while they are members. Beside those who see the group, they concern the members of every group that
+    is shared with this one: these are seen by them.
     """
     watched = list(group.sees.filter(sharing=GROUPS).values_list("id", flat=True))
     affected = affected_users(group) | _member_ids(watched)
@@ -156,7 +159,7 @@ def affected_by_members(group: Group, user_ids: Iterable[int]) -> set[int]:
 
 
 def affected_by_user(user_id: int) -> set[int]:
-    """Ids of those who see the account in their contact list, without itself: its name or its end concerns them."""
+    """Ids of those whom the account's name or end concerns, without itself."""
     affected: set[int] = set()
     for group in Group.objects.filter(memberships__user_id=user_id):
         affected |= affected_by_members(group, [])

@@ -1,9 +1,9 @@
 """Failed logins are slowed down, for SASL, console and API together.
 
-Counted are pairs (account, address) and address prefixes (an IPv4 address, an IPv6 /64), never an account alone: nobody
-can lock another out by guessing. From the limit on, each further failure doubles the wait, up to the window. Loopback,
-behind which everybody may sit, has the pair limit only. The counters live in Django's cache, and so does the list of
-who waits.
+Counted are pairs (account, address) and address prefixes (an IPv4 address, an IPv6 /64), never an account
+alone: nobody can lock another out by guessing. From the limit on, each further failure doubles the wait, up
+to the window. Loopback, behind which everybody may sit, has the pair limit only. The counters live in
+Django's cache, and so does the list of who waits.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def failed(account: str, address: str) -> None:
 
 
 def succeeded(account: str, address: str) -> None:
-    """Forget the failures of the pair. Those of the address stay, or an attacker's own account would clear them."""
+    """Forget the pair's failures. Those of the address stay: an attacker has an account of his own."""
     key = _pair_key(account, network(address))
     try:
         cache.delete_many([key, f"{key}:until"])
@@ -109,7 +109,7 @@ def waiting() -> list[Waiting]:
 
 
 def network(address: str) -> str:
-    """What is counted as one address: IPv4 as it is (also when mapped into IPv6), IPv6 by /64, other text as it is."""
+    """What is counted as one address: IPv4 (also mapped into IPv6) and other text whole, IPv6 by /64."""
     ip = _parse(address)
     if isinstance(ip, IPv6Address) and not ip.is_loopback:
         return str(IPv6Network((ip, 64), strict=False))

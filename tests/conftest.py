@@ -28,7 +28,7 @@ os.environ["DATABASE_URL"] = os.environ.get("HEARTH_TEST_DATABASE_URL", "")
 os.environ.pop("REDIS_URL", None)
 os.environ["DJANGO_SETTINGS_MODULE"] = "xmppd.settings"
 
-from django.conf import settings
+from django.conf import settings  # noqa: E402
 
 _database = settings.DATABASES["default"]
 if _database["ENGINE"].endswith("sqlite3"):

@@ -1,8 +1,11 @@
-"""The only writers of domains, users and groups: keyword arguments, one transaction, audit row, bus message on commit."""
+"""The only writers of domains, users and groups: keyword arguments, one transaction, audit row, bus message
+on commit.
+"""
 
 from accounts.services.domains import create_domain, primary_domain
 from accounts.services.groups import (
     add_member,
+    add_members,
     create_group,
     delete_group,
     remove_member,
@@ -11,6 +14,7 @@ from accounts.services.groups import (
     set_members,
     update_group,
 )
+from accounts.services.importing import Row, import_users, read_users
 from accounts.services.login import (
     LoginRefused,
     authenticate,
@@ -37,8 +41,10 @@ from accounts.services.users import (
 __all__ = [
     "LoginRefused",
     "Page",
+    "Row",
     "UserFilters",
     "add_member",
+    "add_members",
     "authenticate",
     "check_password_policy",
     "consume_login_link",
@@ -47,12 +53,14 @@ __all__ = [
     "create_user",
     "delete_group",
     "delete_user",
+    "import_users",
     "lock_user",
     "login_failed",
     "login_succeeded",
     "make_login_link",
     "may_try",
     "primary_domain",
+    "read_users",
     "record_logins",
     "record_seen",
     "remove_member",

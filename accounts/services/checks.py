@@ -1,4 +1,4 @@
-"""Checks that several services make: texts, actors, policy. All raise ValidationError with the field's name."""
+"""Checks that several services make. They raise ValidationError with the field's name."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def actor_role(actor: Actor) -> str:
 
 
 def require_manages(actor: Actor, user: User, *, self_too: bool = False) -> None:
-    """PermissionDenied unless the actor's role manages accounts such as this; `self_too`: or it is his own."""
+    """PermissionDenied unless the actor's role manages this account; `self_too`: or it is his own."""
     if self_too and actor.user_id == user.pk:
         return
     if not roles.manages(actor_role(actor), user.role):

@@ -1,4 +1,6 @@
-"""Create, change and delete groups, their members and their sharing. Each write tells exactly the affected accounts."""
+"""Create, change and delete groups, their members and their sharing. Each write tells exactly the affected
+accounts.
+"""
 
 from __future__ import annotations
 
@@ -107,6 +109,21 @@ def add_member(group: Group, member: User | str, *, is_admin: bool = False, acto
     elif is_admin and not membership.is_admin:
         set_admin(membership, True, actor=actor)
     return membership
+
+
+@transaction.atomic
+def add_members(group: Group, users: Iterable[User], *, actor: Actor) -> int:
+    """Add many accounts at once; return how many were no members yet."""
+    present = set(_local(group.memberships.values_list("user_id", flat=True)))
+    joining = [user for user in users if user.pk not in present]
+    if joining:
+        Membership.objects.bulk_create(
+            (Membership(group=group, user=user) for user in joining), batch_size=500
+        )
+        added = sorted(user.jid for user in joining)
+        audit.record(actor, "group-members-changed", group.name, before={}, after={"added": added})
+        _publish_members(group, [user.pk for user in joining])
+    return len(joining)
 
 
 @transaction.atomic

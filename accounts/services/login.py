@@ -20,10 +20,11 @@ LINK_LIFETIME = timedelta(minutes=15)
 
 
 class LoginRefused(Exception):
-    """The login failed. `reason`: unknown-user, wrong-password, locked, no-role or throttled (`retry_after` seconds).
+    """The login failed. `reason`: unknown-user, wrong-password, locked, no-role or throttled (`retry_after`
+    seconds).
 
-    Tell unknown-user and wrong-password alike to whoever asks; `locked` and `no-role` are said only after the right
-    password.
+    Tell unknown-user and wrong-password alike to whoever asks; `locked` and `no-role` are said only after the
+    right password.
     """
 
     def __init__(self, reason: str, retry_after: float = 0.0) -> None:
@@ -42,7 +43,9 @@ def authenticate(
     mechanism: str = "PLAIN",
     require_role: bool = False,
 ) -> User:
-    """The account with this name (prepared) and password; raises LoginRefused. `service`: c2s, console, api, adhoc."""
+    """The account with this name (prepared) and password; raises LoginRefused. `service`: c2s, console, api,
+    adhoc.
+    """
     account = f"{username}@{domain}"
     may_try(account=account, address=address, mechanism=mechanism, service=service)
     user = User.objects.filter(domain__name=domain, username=username).first()
@@ -82,7 +85,7 @@ def login_succeeded(*, account: str, address: str) -> None:
 
 
 def _log_failure(account: str, address: str, mechanism: str, service: str, reason: str) -> None:
-    """The line that fail2ban and people search for: its form is stable, and a name cannot forge a second one."""
+    """The line that fail2ban and people look for. Its form is stable; a name cannot forge another."""
     log.warning(
         "auth-failed user=%s ip=%s mech=%s service=%s reason=%s",
         loggable(account),

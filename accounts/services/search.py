@@ -17,7 +17,9 @@ ANY_ROLE = "any"
 
 @dataclass(frozen=True, slots=True)
 class UserFilters:
-    """None = not filtered. `role` takes a role, "" for none and "any" for some; `ids` those online, for example."""
+    """None = not filtered. `role` takes a role, "" for none and "any" for some; `ids` those online, for
+    example.
+    """
 
     group_id: int | None = None
     role: str | None = None
@@ -57,7 +59,9 @@ def search_users(
     per_page: int = 50,
     domain: Domain | None = None,
 ) -> Page:
-    """One page of the users whose user name, name or e-mail holds every word of the query (any script, any case)."""
+    """One page of the users whose user name, name or e-mail holds every word of the query (any script, any
+    case).
+    """
     users = filtered_users(query, filters, domain)
     total = users.count()
     pages = max(1, -(-total // per_page))
@@ -69,7 +73,7 @@ def search_users(
 def filtered_users(query: str, filters: UserFilters, domain: Domain | None = None) -> QuerySet[User]:
     users = User.objects.all()
     # The indexes begin with the domain; a join to find the primary one would keep them from being used.
-    users = users.filter(domain_id=domain.pk if domain else _primary_id())
+    users = users.filter(domain_id=domain.pk if domain else primary_id())
     for word in query.casefold().split():
         users = users.filter(search_text__contains=word)
     if filters.role is not None:
@@ -89,15 +93,16 @@ def filtered_users(query: str, filters: UserFilters, domain: Domain | None = Non
     return users
 
 
-def _primary_id() -> int | None:
-    return Domain.objects.filter(is_primary=True).values_list("id", flat=True).first()
+def primary_id() -> int:
+    """The primary domain's id; 0, which no row has, before set-up."""
+    return Domain.objects.filter(is_primary=True).values_list("id", flat=True).first() or 0
 
 
 def _order(sort: str) -> list[Any]:
     if sort not in SORTS:
         sort = "username"
     field, is_descending = sort.removeprefix("-"), sort.startswith("-")
-    column = F(field)
+    column: Any = F(field)
     # Those never seen stand last in "latest first" and first in "earliest first", on every database.
     if field == "last_seen":
         column = column.desc(nulls_last=True) if is_descending else column.asc(nulls_first=True)

@@ -65,7 +65,9 @@ def create_user(
     check_policy: bool = True,
     encoded_password: str = "",
 ) -> User:
-    """Create an account; without a password nobody can log in to it. `encoded_password`: credentials made before."""
+    """Create an account; without a password nobody can log in to it. `encoded_password`: credentials made
+    before.
+    """
     domain = domain or primary_domain()
     if domain is None:
         raise invalid("domain", _("There is no domain yet: finish the set-up first."))
@@ -160,7 +162,9 @@ def lock_user(
     locked_until: datetime | None = None,
     reason: str = "",
 ) -> User:
-    """Refuse logins from `locked_from` (None = now) until `locked_until` (None = for ever), and end the sessions then."""
+    """Refuse logins from `locked_from` (None = now) until `locked_until` (None = for ever), and end the
+    sessions then.
+    """
     require_manages(actor, user)
     if actor.user_id == user.pk:
         raise PermissionDenied(_("You cannot lock your own account."))
@@ -221,7 +225,7 @@ class Seen:
 def record_seen(seen: Iterable[Seen]) -> None:
     """Write when sessions ended, many accounts in one go; no audit, no message."""
     quote = connection.ops.quote_name
-    sql = f"UPDATE {quote(User._meta.db_table)} SET last_seen = %s, last_status = %s WHERE id = %s"
+    sql = f"UPDATE {quote(User._meta.db_table)} SET last_seen = %s, last_status = %s WHERE id = %s"  # noqa: S608
     adapt = connection.ops.adapt_datetimefield_value
     rows = [(adapt(entry.at), entry.status, entry.user_id) for entry in seen]
     _execute_many(sql, rows)
@@ -230,7 +234,7 @@ def record_seen(seen: Iterable[Seen]) -> None:
 def record_logins(logins: Mapping[int, datetime]) -> None:
     """{user id: when it logged in last}, many accounts in one go."""
     quote = connection.ops.quote_name
-    sql = f"UPDATE {quote(User._meta.db_table)} SET last_login = %s WHERE id = %s"
+    sql = f"UPDATE {quote(User._meta.db_table)} SET last_login = %s WHERE id = %s"  # noqa: S608
     adapt = connection.ops.adapt_datetimefield_value
     _execute_many(sql, [(adapt(at), user_id) for user_id, at in logins.items()])
 
@@ -283,7 +287,9 @@ def clean_role(role: str) -> str:
 
 
 def check_password_policy(password: str, *, user: User | None = None, enforce: bool = True) -> None:
-    """Raise ValidationError for `password`. Without `enforce`, only what cannot be a password at all is refused."""
+    """Raise ValidationError for `password`. Without `enforce`, only what cannot be a password at all is
+    refused.
+    """
     if not password:
         raise invalid("password", _("The password is empty."))
     if len(password) > credentials.MAX_PASSWORD_CHARS:

@@ -26,7 +26,9 @@ UTF8_STRING, IA5_STRING = 0x0C, 0x16  # ASN.1 tags
 
 @dataclass(frozen=True, slots=True)
 class CertificateFacts:
-    """What the console shows of a certificate. `names`: dNSName, iPAddress and xmppAddr entries without repetition."""
+    """What the console shows of a certificate. `names`: dNSName, iPAddress and xmppAddr entries without
+    repetition.
+    """
 
     subject: str
     issuer: str
@@ -87,13 +89,13 @@ def install_self_signed(config: Config, domain: str, hostname: str = "") -> Cert
 
 
 def has_certificate(config: Config) -> bool:
-    """Whether a usable pair is there already: a certificate that an administrator has put in place is kept."""
+    """Whether a usable pair is there: a certificate that an administrator has put in place is kept."""
     try:
         certificate = x509.load_pem_x509_certificate(config.certificate_path.read_bytes())
         key = serialization.load_pem_private_key(config.key_path.read_bytes(), password=None)
     except (OSError, ValueError, TypeError):
         return False
-    return _spki(certificate.public_key()) == _spki(key.public_key())  # type: ignore[union-attr]
+    return _spki(certificate.public_key()) == _spki(key.public_key())
 
 
 def read_facts(path: Path) -> CertificateFacts:

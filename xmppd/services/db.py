@@ -1,7 +1,7 @@
 """The database from the event loop, and which database that is.
 
-`await db(service, ...)` runs a sync service on one of a few threads: twenty calls of 50 ms take 0.16 s so, and 1.0 s
-on the single thread of asgiref's sync_to_async.
+`await db(service, ...)` runs a sync service on one of a few threads: twenty calls of 50 ms take 0.16 s so,
+and 1.0 s on the single thread of asgiref's sync_to_async.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _local = threading.local()
 
 
 async def db(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run a sync function on a database thread, with the caller's context (language), and return its result."""
+    """Run a sync function on a database thread, with the caller's context (language); return its result."""
     call = partial(contextvars.copy_context().run, _call, partial(function, *args, **kwargs))
     return await asyncio.get_running_loop().run_in_executor(start(), call)
 
@@ -92,8 +92,8 @@ _url: str | None = None  # None: what the configuration said at the start
 def use_database(url: str) -> None:
     """Switch the running process to this database (an empty URL: the built-in SQLite file).
 
-    Django holds a connection per thread. This thread's is closed here, those of others when they begin their next
-    request or call.
+    Django holds a connection per thread. This thread's is closed here, those of others when they begin their
+    next request or call.
     """
     global _generation, _url
     if url == (settings.CONFIG.database_url if _url is None else _url):
@@ -130,14 +130,14 @@ def _complete(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def migrate(verbosity: int = 0) -> None:
-    """Bring the schema up to date; of several processes that start at once, one does it and the others wait."""
+    """Bring the schema up to date; of several processes that start at once, one does it, others wait."""
     with _migration_lock():
         call_command("migrate", interactive=False, verbosity=verbosity)
     registry.forget()
 
 
 def needs_migration() -> bool:
-    """Whether the schema is older than the program; raises django.db.Error when the database does not answer."""
+    """Whether the schema is older than the program; raises django.db.Error without an answer."""
     executor = MigrationExecutor(connection)
     return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
 
@@ -162,7 +162,9 @@ def _migration_lock() -> Iterator[None]:
 
 @contextmanager
 def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold an exclusive lock between processes; BlockingIOError at once when somebody else does, unless `wait`."""
+    """Hold an exclusive lock between processes; BlockingIOError at once when somebody else does, unless
+    `wait`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with open(path, "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -173,7 +175,9 @@ def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 class DatabaseProblem(Exception):
-    """Why a database cannot be used, in the reader's language. `code` names the kind; `detail` is the driver's own text."""
+    """Why a database cannot be used, in the reader's language. `code` names the kind; `detail` is the
+    driver's own text.
+    """
 
     def __init__(self, code: str, message: str, detail: str = "") -> None:
         super().__init__(message)
@@ -226,7 +230,8 @@ def _driver_missing(engine: str, detail: str) -> DatabaseProblem:
         package = "mysqlclient"
         message = _(
             "The driver for MySQL and MariaDB is not installed. Install the packages that Debian calls "
-            "default-libmysqlclient-dev, pkg-config and build-essential, then run: %(command)s — and start Hearth again."
+            "default-libmysqlclient-dev, pkg-config and build-essential, then run: %(command)s — "
+            "and start Hearth again."
         )
     else:
         package = "psycopg[binary]"
@@ -234,8 +239,8 @@ def _driver_missing(engine: str, detail: str) -> DatabaseProblem:
     return DatabaseProblem("driver", message % {"command": f".venv/bin/pip install '{package}'"}, detail)
 
 
-# Words of the drivers' and servers' messages, in the order of looking. PostgreSQL's come in the server's language
-# where the login failed; they then fall to the last line, with the text itself.
+# Words of the drivers' and servers' messages, in the order of looking. PostgreSQL's come in the server's
+# language where the login failed; they then fall to the last line, with the text itself.
 _SIGNS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "password",

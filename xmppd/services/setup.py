@@ -1,7 +1,7 @@
 """The first set-up: one call makes a Hearth out of answers, from the wizard, the command or the environment.
 
-Set up means: hearth.toml says so, or the database holds a primary domain. Either closes the wizard for good, so that
-neither a lost file nor a missing database brings it back.
+Set up means: hearth.toml says so, or the database holds a primary domain. Either closes the wizard for good,
+so that neither a lost file nor a missing database brings it back.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ _lock = threading.Lock()
 
 
 def is_set_up() -> bool:
-    """Whether the wizard is closed; once true it costs nothing. A database that does not answer proves nothing."""
+    """Whether the wizard is closed; once true it costs nothing. A database that does not answer proves
+    nothing.
+    """
     global _is_set_up
     if _is_set_up:
         return True
@@ -105,7 +107,9 @@ def _adopt_configuration() -> bool:
 
 
 def finish(answers: SetupAnswers, actor: Actor) -> User:
-    """Set Hearth up and return its owner. SetupConflict, ValidationError (fields of SetupAnswers), DatabaseProblem."""
+    """Set Hearth up and return its owner. SetupConflict, ValidationError (fields of SetupAnswers),
+    DatabaseProblem.
+    """
     answers = check(answers)
     if not _lock.acquire(blocking=False):
         raise SetupConflict(_("Somebody else is finishing the set-up at this moment."))
@@ -187,13 +191,15 @@ def _write_rows(answers: SetupAnswers, actor: Actor) -> User:
 
 
 def _existing_owner(domain: Domain, answers: SetupAnswers) -> User:
-    """The database was set up before and hearth.toml was lost: its owner, with his password, may connect it again."""
+    """The database was set up before and hearth.toml was lost: its owner, with his password, may connect it
+    again.
+    """
     owner = User.objects.filter(domain=domain, username=answers.admin_username, role=Role.OWNER).first()
     right = credentials.check_password(owner.password if owner else None, answers.admin_password)
     if owner is None or not right or domain.name != answers.domain:
         message = _(
-            "This database belongs to a Hearth that is set up already. To use it, give its domain and the name and "
-            "password of its owner; otherwise choose an empty database."
+            "This database belongs to a Hearth that is set up already. To use it, give its domain and the "
+            "name and password of its owner; otherwise choose an empty database."
         )
         raise SetupConflict(message)
     return owner
@@ -219,7 +225,8 @@ def _write_configuration(answers: SetupAnswers) -> None:
 
 
 def from_environment(environ: Mapping[str, str]) -> SetupAnswers | None:
-    """Answers from HEARTH_DOMAIN, HEARTH_ADMIN_PASSWORD[_FILE] ...; None unless domain and password are given.
+    """Answers from HEARTH_DOMAIN, HEARTH_ADMIN_PASSWORD[_FILE] ...; None unless domain and password are
+    given.
 
     Raises ValidationError for a password file that cannot be read.
     """
