@@ -6,3 +6,8 @@ from django.apps import AppConfig
 class XmppdConfig(AppConfig):
     name = "xmppd"
     verbose_name = "XMPP service"
+
+    def ready(self) -> None:
+        from xmppd.services import roster
+
+        roster.watch_deletions()

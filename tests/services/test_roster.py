@@ -6,14 +6,17 @@ import json
 from contextlib import contextmanager
 
 import pytest
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from accounts import services as accounts
 from accounts.audit import Actor
 from accounts.models import AuditEntry, Domain, Group, Membership, User
+from accounts.roles import Role
+from accounts.sharing import SharedContact
 from xmppd.bus import channel
-from xmppd.bus.messages import RosterChanged
+from xmppd.bus.messages import RosterChanged, UserDeleted
 from xmppd.models import RosterItem, RosterState, RosterTombstone, SubscriptionRequest
 from xmppd.protocol.errors import StanzaError
 from xmppd.services import properties, roster, roster_store
@@ -166,7 +169,7 @@ def test_roster_is_full(alice, bob):
             roster.set_item(alice.pk, "c@example.net", "", [])
         with refused("policy-violation"):
             roster.outgoing(alice.pk, "c@example.net", "subscribe")
-        with pytest.raises(ValidationError, match="at most 2"):
+        with pytest.raises(ValidationError, match="2 contacts at most"):
             roster.admin_add(alice, "c@example.net", actor=ADMIN)
         roster.set_item(alice.pk, "b@example.net", "still editable", [])
         assert roster.incoming(alice.pk, bob.jid, "subscribe", ASKS).route
@@ -433,7 +436,38 @@ def test_contacts_of_a_deleted_account_keep_the_item_alone(alice, bob):
     assert set(RosterState.objects.values_list("user_id", flat=True)) == {alice.pk, carol.pk}
 
 
+def test_deletion_through_any_door_ends_the_subscriptions(
+    alice, bob, heard, django_capture_on_commit_callbacks
+):
+    version = roster.admin_add(alice, bob.jid, "Bob", actor=ADMIN).version
+    bob_id = bob.pk
+    with django_capture_on_commit_callbacks(execute=True):
+        accounts.delete_user(bob, actor=ADMIN)
+    assert items(alice) == {bob.jid: Item(bob.jid, "Bob")}
+    assert heard == [
+        RosterChanged(alice.pk, alice.jid, bob.jid, version + 1),
+        UserDeleted(bob_id, "bob@example.org"),
+    ]
+
+
 # --- the administrator
+
+
+def test_user_manager_cannot_show_the_presence_of_an_owner(alice, bob, domain):
+    alice.role, bob.role = Role.USER_MANAGER, Role.OWNER
+    alice.save()
+    bob.save()
+    carol = User.objects.create(domain=domain, username="carol")
+    manager = Actor.of(alice, "console")
+    with pytest.raises(PermissionDenied):
+        roster.admin_add(bob, carol.jid, actor=manager)
+    with pytest.raises(PermissionDenied):
+        roster.admin_add(carol, bob.jid, actor=manager)
+    with pytest.raises(PermissionDenied):
+        roster.admin_remove(bob, carol.jid, actor=manager)
+    roster.admin_add(carol, alice.jid, actor=manager)
+    assert items(bob) == {}
+    assert items(carol)[alice.jid].subscription == "both"
 
 
 def test_admin_adds_a_contact_on_both_sides(alice, bob):
@@ -489,19 +523,19 @@ def test_admin_removes_a_contact_and_the_other_side_parts(alice, bob):
 
 
 @pytest.mark.parametrize(
-    ("contact", "options"),
+    ("contact", "options", "field"),
     [
-        ("not an address@", {}),
-        ("alice@example.org", {}),
-        ("bob@example.org", {"subscription": "remove"}),
-        ("bob@example.org", {"name": "\x00"}),
-        ("bob@example.org", {"groups": ["A", "A"]}),
+        ("not an address@", {}, "contact"),
+        ("alice@example.org", {}, "contact"),
+        ("bob@example.org", {"subscription": "remove"}, "subscription"),
+        ("bob@example.org", {"name": "\x00"}, "name"),
+        ("bob@example.org", {"groups": ["A", "A"]}, "groups"),
     ],
 )
-def test_admin_gets_a_readable_refusal(alice, bob, contact, options):
+def test_admin_gets_a_readable_refusal(alice, bob, contact, options, field):
     with pytest.raises(ValidationError) as caught:
         roster.admin_add(alice, contact, actor=ADMIN, **options)
-    assert caught.value.messages[0]
+    assert list(caught.value.message_dict) == [field]
     assert not RosterItem.objects.exists()
     assert not AuditEntry.objects.exists()
 
@@ -546,21 +580,14 @@ def test_shared_contact_is_removed_by_changing_the_group(alice, team):
         roster.admin_remove(alice, "carol@example.org", actor=ADMIN)
 
 
-@pytest.mark.parametrize(
-    ("personal", "shared", "shown"),
-    [
-        ("none", "to", "to"),
-        ("to", "to", "to"),
-        ("from", "to", "both"),
-        ("both", "to", "both"),
-        ("to", "both", "both"),
-    ],
-)
-def test_personal_and_shared_subscription_add_up(personal, shared, shown):
-    contact = roster.sharing.SharedContact("Bob", ("Team",), shared)
-    item = Item("bob@example.org", "", personal, ask=True)
-    assert roster.merge(item, "bob@example.org", contact) == Item(
-        "bob@example.org", "Bob", shown, groups=("Team",)
+def test_personal_item_joins_the_shared_one():
+    shared = SharedContact("Bob", ("Friends", "Team"), "to")
+    assert roster.merge(None, "bob@example.org", shared) == Item(
+        "bob@example.org", "Bob", "to", groups=("Friends", "Team")
+    )
+    own = Item("bob@example.org", "", "none", ask=True, groups=("Mine", "Team"))
+    assert roster.merge(own, "bob@example.org", shared) == Item(
+        "bob@example.org", "Bob", "both", groups=("Mine", "Team", "Friends")
     )
 
 

@@ -7,17 +7,20 @@ SubscriptionRequest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
+from django.db.models.signals import pre_delete
 from django.utils.translation import gettext_lazy as _
 
 from accounts import sharing
 from accounts.audit import Actor, record
 from accounts.models import User
+from accounts.services.checks import invalid, require_manages
 from xmppd.models import RosterItem, RosterState, RosterTombstone, SubscriptionRequest
 from xmppd.protocol import subscription as transitions
 from xmppd.protocol.element import E
@@ -264,9 +267,13 @@ def contacts_of_deleted(jid: str) -> list[tuple[int, Change]]:
     return changes
 
 
-def forget_contact(jid: str) -> None:
-    """contacts_of_deleted() for callers that need no answer, such as a signal receiver."""
-    contacts_of_deleted(jid)
+def watch_deletions() -> None:
+    """Have contacts_of_deleted() run in the transaction that deletes an account, whoever asks for it."""
+    pre_delete.connect(_account_goes, sender=User, dispatch_uid="roster")
+
+
+def _account_goes(instance: User, **_signal: object) -> None:
+    contacts_of_deleted(instance.jid)
 
 
 # --- what an administrator does
@@ -322,6 +329,7 @@ def admin_remove(user: User, contact: str, *, actor: Actor) -> Removal:
 
     For a contact elsewhere the subscription stanzas of `Removal.sends` are still owed.
     """
+    require_manages(actor, user, self_too=True)
     contact = _prepared(contact)
     other = User.objects.by_jid(contact)
     rosters = _lock(user, other)
@@ -348,32 +356,36 @@ def _write(
     *,
     is_new: bool,
 ) -> Change:
+    require_manages(actor, user, self_too=True)
     contact = _prepared(contact)
     other = User.objects.by_jid(contact)
+    if is_new and subscription is None:
+        subscription = "none" if other is None else "both"
+    if other is not None and subscription not in (None, "none"):
+        require_manages(actor, other, self_too=True)  # whose presence will be shown
     rosters = _lock(user, other)
     roster = rosters[user.pk]
     previous = roster.get(contact)
     if is_new and previous is not None:
-        raise ValidationError(_("%(contact)s is in this contact list already."), params={"contact": contact})
+        raise invalid("contact", _("%(contact)s is in this contact list already."), contact=contact)
     if not is_new and previous is None:
         raise _not_there(user, contact)
-    if is_new and subscription is None:
-        subscription = "none" if other is None else "both"
     if subscription is not None and subscription not in _MIRRORED:
-        raise ValidationError(_("The subscription is one of none, to, from and both."))
-    try:
+        raise invalid("subscription", _("The subscription is one of none, to, from and both."))
+    with _as_validation("contact"):
         roster.check_contact(contact)
-        check_name(name)
-        item = replace(previous or Item(contact), name=name, groups=check_groups(groups))
         if is_new:
             roster.check_room()
-        if subscription is not None:
-            item = _subscribed(item, subscription)
-            _settle_request(roster, item)
-            if other is not None:
+    with _as_validation("name"):
+        check_name(name)
+    with _as_validation("groups"):
+        item = replace(previous or Item(contact), name=name, groups=check_groups(groups))
+    if subscription is not None:
+        item = _subscribed(item, subscription)
+        _settle_request(roster, item)
+        if other is not None:
+            with _as_validation("contact"):
                 _mirror(rosters[other.pk], user.jid, _MIRRORED[subscription])
-    except StanzaError as error:
-        raise ValidationError(error.text) from error
     change = roster.put(item, previous)
     record(
         actor,
@@ -386,19 +398,27 @@ def _write(
     return change
 
 
+@contextmanager
+def _as_validation(field: str) -> Iterator[None]:
+    try:
+        yield
+    except StanzaError as error:
+        raise invalid(field, error.text) from error
+
+
 def _not_there(user: User, contact: str) -> ValidationError:
     if contact in sharing.shared_contacts(user.pk, everybody=False):
         text = _("%(contact)s is shared by a group; change the group instead.")
     else:
         text = _("%(contact)s is not in this contact list.")
-    return ValidationError(text, params={"contact": contact})
+    return invalid("contact", text, contact=contact)
 
 
 def _prepared(contact: str) -> str:
     try:
         jid = JID.parse(contact.strip())
     except JIDError as error:
-        raise ValidationError(_("This is not an XMPP address.")) from error
+        raise invalid("contact", _("This is not an XMPP address.")) from error
     return jid.bare_str
 
 
@@ -445,15 +465,11 @@ def list_entries(user_id: int) -> list[Entry]:
 
 
 def merge(item: Item | None, contact: str, shared: sharing.SharedContact) -> Item:
-    """What clients see of a contact that a group shares and that may stand in the personal roster too."""
-    item = item or Item(contact)
-    one_way = {item.subscription, shared.subscription} <= {"none", shared.subscription}
-    subscription = shared.subscription if one_way else "both"
-    own_groups = tuple(group for group in item.groups if group not in shared.groups)
-    return replace(
-        item,
-        name=item.name or shared.name,
-        subscription=subscription,
-        ask=item.ask and subscription == "from",
-        groups=(*own_groups, *shared.groups),
-    )
+    """What clients see of a contact that a group shares: the group's, joined by what the user made of it.
+
+    Openfire's rule: who stands in the personal roster too is subscribed both ways.
+    """
+    if item is None:
+        return Item(contact, shared.name, shared.subscription, groups=shared.groups)
+    groups = tuple(dict.fromkeys([*item.groups, *shared.groups]))
+    return replace(item, name=item.name or shared.name, subscription="both", ask=False, groups=groups)

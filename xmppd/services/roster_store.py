@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.fields import MAX_JID_CHARS
@@ -103,20 +104,21 @@ def _group_names(text: str) -> tuple[str, ...]:
 def check_name(name: str) -> None:
     """RFC 6121 2.3.3. What XML cannot carry would break every stream that the item is pushed to."""
     if len(name.encode("utf-8", "replace")) > MAX_NAME_BYTES.value or clean(name) != name:
-        raise StanzaError("not-acceptable", "the name is too long or holds a forbidden character")
+        raise StanzaError("not-acceptable", gettext("The name is too long or holds a forbidden character."))
 
 
 def check_groups(groups: Iterable[str]) -> tuple[str, ...]:
     """The groups in the client's order. RFC 6121 2.3.3: empty, too long not-acceptable; twice bad-request."""
     checked = tuple(groups)
     if len(checked) > MAX_GROUPS.value:
-        raise StanzaError("not-acceptable", f"a contact is in at most {MAX_GROUPS.value} groups")
+        text = gettext("A contact can be in %(limit)d groups at most.") % {"limit": MAX_GROUPS.value}
+        raise StanzaError("not-acceptable", text)
     for group in checked:
         if not group:
-            raise StanzaError("not-acceptable", "a group has a name")
+            raise StanzaError("not-acceptable", gettext("A group must have a name."))
         check_name(group)
     if len(set(checked)) != len(checked):
-        raise StanzaError("bad-request", "a group is given twice")
+        raise StanzaError("bad-request", gettext("A group is given twice."))
     return checked
 
 
@@ -190,13 +192,15 @@ class LockedRoster:
 
     def check_contact(self, contact: str) -> None:
         if contact == self.jid:
-            raise StanzaError("not-allowed", "an account is not its own contact")
+            raise StanzaError("not-allowed", gettext("An account cannot be its own contact."))
         if not contact or len(contact) > MAX_JID_CHARS:
-            raise StanzaError("not-acceptable", f"an address has at most {MAX_JID_CHARS} characters")
+            text = gettext("An address can have %(limit)d characters at most.") % {"limit": MAX_JID_CHARS}
+            raise StanzaError("not-acceptable", text)
 
     def check_room(self) -> None:
         if RosterItem.objects.filter(user_id=self.user_id).count() >= MAX_ITEMS.value:
-            raise StanzaError("policy-violation", f"a roster has at most {MAX_ITEMS.value} contacts")
+            text = gettext("A contact list can have %(limit)d contacts at most.") % {"limit": MAX_ITEMS.value}
+            raise StanzaError("policy-violation", text)
 
     def _next_version(self) -> None:
         self.version += 1
