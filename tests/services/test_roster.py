@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -597,3 +598,17 @@ def test_groups_are_stored_as_a_json_list(alice):
         cursor.execute("SELECT groups FROM xmppd_rosteritem")
         (raw,) = cursor.fetchone()
     assert (json.loads(raw) if isinstance(raw, str) else raw) == ['"quoted"', "日本"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_simultaneous_writers_never_share_a_version(alice):
+    def write(number):
+        try:
+            return roster.set_item(alice.pk, f"c{number}@example.net", "", []).version
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        versions = list(pool.map(write, range(12)))
+    assert sorted(versions) == list(range(min(versions), min(versions) + 12))
+    assert roster.load(alice.pk).version == max(versions)

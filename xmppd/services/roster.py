@@ -15,7 +15,7 @@ from typing import Literal
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.db.models.signals import pre_delete
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext as _
 
 from accounts import sharing
 from accounts.audit import Actor, record
