@@ -16,6 +16,7 @@ from accounts.services.groups import (
 )
 from accounts.services.importing import Row, import_users, read_users
 from accounts.services.login import (
+    LINK_LIFETIME,
     LoginRefused,
     authenticate,
     consume_login_link,
@@ -39,6 +40,7 @@ from accounts.services.users import (
 )
 
 __all__ = [
+    "LINK_LIFETIME",
     "LoginRefused",
     "Page",
     "Row",

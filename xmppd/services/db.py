@@ -132,6 +132,8 @@ def _complete(config: dict[str, Any]) -> dict[str, Any]:
 def migrate(verbosity: int = 0) -> None:
     """Bring the schema up to date; of several processes that start at once, one does it, others wait."""
     with _migration_lock():
+        if connection.vendor == "sqlite":
+            _keep_private(Path(str(connection.settings_dict["NAME"])))
         call_command("migrate", interactive=False, verbosity=verbosity)
     registry.forget()
 
@@ -140,6 +142,12 @@ def needs_migration() -> bool:
     """Whether the schema is older than the program; raises django.db.Error without an answer."""
     executor = MigrationExecutor(connection)
     return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+
+
+def _keep_private(path: Path) -> None:
+    """Only the owner may read the file, whatever the folder allows; the journals get the same mode."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.touch(mode=0o600)
 
 
 MIGRATION_LOCK = 0x48656172  # any number, the same in every process
