@@ -14,7 +14,7 @@ from accounts.services.groups import (
     set_members,
     update_group,
 )
-from accounts.services.importing import Row, import_users, read_users
+from accounts.services.importing import Row, Status, import_users, read_users
 from accounts.services.login import (
     LINK_LIFETIME,
     LoginRefused,
@@ -44,6 +44,7 @@ __all__ = [
     "LoginRefused",
     "Page",
     "Row",
+    "Status",
     "UserFilters",
     "add_member",
     "add_members",

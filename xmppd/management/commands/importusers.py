@@ -32,7 +32,7 @@ class Command(HearthCommand):
             services.import_users(
                 rows, actor=cli_actor(), progress=None if options["json"] else self._progress
             )
-        counts = Counter(row.status for row in rows)
+        counts: Counter[services.Status] = Counter(row.status for row in rows)
         if options["json"]:
             self.stdout.write(
                 json.dumps(_report(rows, counts, options["apply"]), ensure_ascii=False, indent=2)
@@ -45,8 +45,8 @@ class Command(HearthCommand):
     def _progress(self, done: int, total: int) -> None:
         self.stderr.write(_("%(done)d of %(total)d") % {"done": done, "total": total})
 
-    def _print(self, rows: list[services.Row], counts: Counter[str], is_applied: bool) -> None:
-        labels = {
+    def _print(self, rows: list[services.Row], counts: Counter[services.Status], is_applied: bool) -> None:
+        labels: dict[services.Status, str] = {
             "new": _("would be created"),
             "created": _("created"),
             "exists": _("exists"),
@@ -72,7 +72,7 @@ def _read(name: str) -> bytes:
         raise CommandError(_("The file cannot be read: %(error)s") % {"error": error}) from error
 
 
-def _report(rows: list[services.Row], counts: Counter[str], is_applied: bool) -> dict[str, Any]:
+def _report(rows: list[services.Row], counts: Counter[services.Status], is_applied: bool) -> dict[str, Any]:
     return {
         "applied": is_applied,
         "counts": dict(counts),
