@@ -5,15 +5,15 @@ stanza waits for the database. Loaded at login or when the first stanza is for i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from accounts.sharing import SharedContact
 from xmppd.protocol.jid import JID
 from xmppd.services.directory import AccountRecord
-from xmppd.services.roster import Item, RosterData
+from xmppd.services.roster import RosterData, merge
+from xmppd.services.roster_store import Item
 
 if TYPE_CHECKING:
     from xmppd.server.session import Session
@@ -112,14 +112,10 @@ class Account:
         return seen
 
     def _merged(self, jid: str) -> Item | None:
-        """Sharing rules 4 and 5: the group joins the item's own groups, the subscription is both, nothing is asked."""
         own, shared = self.items.get(jid), self.shared.get(jid)
         if shared is None or shared.implicit:
             return own
-        if own is None:
-            return Item(jid, shared.name, shared.subscription, groups=tuple(shared.groups))
-        groups = tuple(dict.fromkeys([*own.groups, *shared.groups]))
-        return replace(own, name=own.name or shared.name, subscription="both", ask=False, groups=groups)
+        return merge(own, jid, shared)
 
     def _index(self) -> None:
         """Who sees our presence, whose presence we see. Tuples of JIDs, read at each presence."""
@@ -167,8 +163,6 @@ def shared_digest(shared: dict[str, SharedContact]) -> str:
     """A short fingerprint of the shared contacts: part of the roster version, since they have no numbers of their own."""
     if not shared:
         return ""
-    from hashlib import blake2b
-
     digest = blake2b(digest_size=9)
     for jid in sorted(shared):
         contact = shared[jid]
@@ -176,6 +170,3 @@ def shared_digest(shared: dict[str, SharedContact]) -> str:
             digest.update(repr((jid, contact.name, contact.subscription, tuple(contact.groups))).encode())
     return digest.hexdigest()
 
-
-def full_jids(sessions: Iterable[Session]) -> list[str]:
-    return [session.jid.full_str for session in sessions]

@@ -59,6 +59,8 @@ probe_in = Hook("probe_in", "stanza: Stanza, account: Account")
 session_bound = Hook("session_bound", "session: Session")
 # A session sent its initial presence, which has been broadcast.
 session_available = Hook("session_available", "session: Session")
+# A resource that had a negative priority takes messages from now on.
+priority_raised = Hook("priority_raised", "session: Session")
 # A session that was available is no more; `stanza` is its last presence, made by us if it sent none.
 session_unavailable = Hook("session_unavailable", "stanza: Stanza, session: Session")
 # A session is over and no longer among its account's sessions.
