@@ -11,6 +11,9 @@ from .server import ROOT, Server, ServerError
 
 ADMIN_PASSWORD = "only-on-loopback-while-measuring"
 
+# All clients come from one address, and some of them without TLS.
+SETTINGS = {"c2s.tls": "optional", "c2s.max_connections_per_address": "20000"}
+
 
 class Hearth(Server):
     name = "hearth"
@@ -53,6 +56,7 @@ class Hearth(Server):
             rows.writerow(["username", "password", "name", "email", "groups"])
             rows.writerows([f"user{number}", "pw", "", "", ""] for number in range(count))
         self.manage("setup", "--noinput")
-        self.manage("settings", "set", "xmpp.c2s.tls", "optional")
+        for key, value in SETTINGS.items():
+            self.manage("settings", "set", key, value)
         self.manage("importusers", str(path), "--apply")
         self.data.rename(self.base)
