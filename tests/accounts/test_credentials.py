@@ -53,7 +53,9 @@ def test_password_is_prepared_before_it_is_hashed():
     assert credentials.check_password(encoded, "full width")
 
 
-@pytest.mark.parametrize("encoded", [None, "", "!unusable", "pbkdf2_sha256$1$x$y", "scram$x$y$z", "scram$1$?$a$b$c"])
+@pytest.mark.parametrize(
+    "encoded", [None, "", "!unusable", "pbkdf2_sha256$1$x$y", "scram$x$y$z", "scram$1$?$a$b$c"]
+)
 def test_what_is_no_key_of_ours_admits_nobody(encoded):
     assert not credentials.check_password(encoded, "")
     assert not credentials.check_password(encoded, "correct horse")

@@ -111,7 +111,7 @@ def test_limits_are_live():
 
 def test_who_waits_is_listed_and_can_be_let_in():
     fail(10)
-    entry, = throttle.waiting()
+    (entry,) = throttle.waiting()
     assert (entry.account, entry.address, entry.failures) == ("alice@example.org", FROM, 10)
     throttle.unban(account=entry.account, address=entry.address)
     assert throttle.waiting() == []
@@ -121,7 +121,7 @@ def test_who_waits_is_listed_and_can_be_let_in():
 def test_address_that_waits_can_be_let_in():
     for number in range(40):
         throttle.failed(f"user{number}@example.org", "2001:db8::1")
-    entry, = throttle.waiting()
+    (entry,) = throttle.waiting()
     assert (entry.account, entry.address) == ("", "2001:db8::/64")
     throttle.unban(address=entry.address)
     assert throttle.check("alice@example.org", "2001:db8::1") == 0
