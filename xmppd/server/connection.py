@@ -96,6 +96,11 @@ class ClientConnection:
         return {}
 
     @property
+    def is_congested(self) -> bool:
+        """The client reads slower than it is written to."""
+        return False
+
+    @property
     def tls_version(self) -> str:
         return ""
 
@@ -222,6 +227,7 @@ class ClientConnection:
         self.session = Session(self.server, self.account, jid, self)
         self.account.add(self.session)
         self.server.directory.now_online(self.account)
+        self.server.changes += 1
         log.info("session-opened jid=%s ip=%s mech=%s tls=%s", jid, self.address, self.mechanism, self.tls_version or "-")
 
     # -- the end

@@ -171,6 +171,10 @@ class TCPClient(ClientConnection, asyncio.Protocol):
         if self._is_congested:
             self._check_queue()
 
+    @property
+    def is_congested(self) -> bool:
+        return self._is_congested
+
     def _check_queue(self) -> None:
         """A reader slower than its writers: the queue is bounded (F11)."""
         transport = self._transport

@@ -1,0 +1,236 @@
+"""XEP-0160: offline messages."""
+
+from datetime import timedelta
+
+import pytest
+from asgiref.sync import sync_to_async
+
+from accounts import registry
+from xmppd.models import OfflineMessage
+
+DELAY = "<delay xmlns='urn:xmpp:delay' from='example.org' stamp='{any}'/>"
+UNAVAILABLE = (
+    "<error type='cancel'><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
+)
+ACTIVE = "<active xmlns='http://jabber.org/protocol/chatstates'/>"
+
+
+@pytest.fixture
+async def bob_away(new_user):
+    return await new_user("bob")
+
+
+async def stored() -> int:
+    return await OfflineMessage.objects.acount()
+
+
+@pytest.fixture
+def setting(actor):
+    """await setting(name, value)"""
+    return lambda name, value: sync_to_async(registry.set_value)(name, value, actor=actor)
+
+
+async def test_messages_come_at_login_in_order_and_once(server, alice, bob_away, log_in):
+    for number in range(3):
+        await alice.sends(
+            f"<message to='bob@example.org' type='chat' id='m{number}'><body>{number}</body></message>"
+        )
+    await alice.receives_nothing()
+    bob = await log_in("bob@example.org/laptop")
+    await bob.receives_nothing()
+    await bob.is_available()
+    for number in range(3):
+        await bob.receives(
+            f"<message from='{alice.full}' to='bob@example.org' type='chat' id='m{number}'>"
+            f"<body>{number}</body>{DELAY}</message>"
+        )
+    await finished(server)
+    assert await stored() == 0
+    phone = await log_in("bob@example.org/phone")
+    await phone.sends("<presence/>")
+    await phone.receives_all(f"<presence from='{phone.full}'/>", f"<presence from='{bob.full}'/>")
+    await phone.receives_nothing()
+
+
+async def finished(server):
+    """Deliveries have deleted what they sent."""
+    import asyncio
+
+    while tasks := [task for task in server._tasks if task.get_name() != "sweep"]:
+        await asyncio.wait(tasks)
+
+
+async def test_negative_priority_gets_nothing_until_it_rises(alice, bob_away, log_in):
+    await alice.sends("<message to='bob@example.org'><body>hi</body></message>")
+    bob = await log_in("bob@example.org/laptop")
+    await bob.is_available(priority=-1)
+    await bob.receives_nothing()
+    await alice.sends("<message to='bob@example.org'><body>again</body></message>")
+    await bob.receives_nothing()
+    await bob.is_available(priority=5)
+    await bob.receives(f"<message><body>hi</body>{DELAY}</message>")
+    await bob.receives(f"<message><body>again</body>{DELAY}</message>")
+
+
+async def test_two_resources_at_once_do_not_both_get_them(alice, bob_away, log_in):
+    for number in range(5):
+        await alice.sends(f"<message to='bob@example.org'><body>{number}</body></message>")
+    one, two = await log_in("bob@example.org/one"), await log_in("bob@example.org/two")
+    one.connection.receive(b"<presence/>")
+    two.connection.receive(b"<presence/>")
+    bodies = []
+    await finished(one.server)
+    for client in (one, two):
+        bodies += [
+            got.text_of("jabber:client", "body")
+            for got in client.connection.received
+            if got.name == "message"
+        ]
+    assert bodies == ["0", "1", "2", "3", "4"]
+
+
+async def test_what_one_resource_did_not_live_to_get_goes_to_the_next(server, alice, bob_away, log_in):
+    """The resource breaks away while its messages are read from the database."""
+    for number in range(3):
+        await alice.sends(f"<message to='bob@example.org'><body>{number}</body></message>")
+    one, two = await log_in("bob@example.org/one"), await log_in("bob@example.org/two")
+    one.connection.receive(b"<presence/>")
+    two.connection.receive(b"<presence/>")
+    await one.disconnects()
+    await finished(server)
+    got = [got.text_of("jabber:client", "body") for got in two.connection.received if got.name == "message"]
+    assert got == ["0", "1", "2"]
+    assert await stored() == 0
+
+
+@pytest.mark.parametrize(
+    "letter",
+    [
+        ACTIVE,
+        "",
+        f"{ACTIVE}<thread>t</thread>",
+        "<composing xmlns='http://jabber.org/protocol/chatstates'/><no-store xmlns='urn:xmpp:hints'/>",
+        "<x xmlns='jabber:x:event'><composing/></x>",
+        "<origin-id xmlns='urn:xmpp:sid:0' id='1'/>",
+    ],
+)
+async def test_passing_signs_are_dropped_in_silence(alice, bob_away, letter):
+    await alice.sends(f"<message to='bob@example.org' type='chat'>{letter}</message>")
+    await alice.receives_nothing()
+    assert await stored() == 0
+
+
+@pytest.mark.parametrize(
+    "letter",
+    [
+        f"<body>hi</body>{ACTIVE}",
+        "<encrypted xmlns='eu.siacs.conversations.axolotl'/>",
+        "<received xmlns='urn:xmpp:receipts' id='1'/>",
+        f"{ACTIVE}<store xmlns='urn:xmpp:hints'/>",
+        "<x xmlns='jabber:x:conference' jid='room@muc.example.org'/>",
+    ],
+)
+async def test_content_is_stored(alice, bob_away, letter):
+    await alice.sends(f"<message to='bob@example.org' type='chat'>{letter}</message>")
+    await alice.receives_nothing()
+    assert await stored() == 1
+
+
+async def test_no_store_hint_is_obeyed_and_the_sender_told(alice, bob_away):
+    hint = "<no-store xmlns='urn:xmpp:hints'/>"
+    await alice.sends(f"<message to='bob@example.org' type='chat' id='1'><body>hi</body>{hint}</message>")
+    await alice.receives(f"<message type='error' id='1' from='bob@example.org'>{UNAVAILABLE}</message>")
+    assert await stored() == 0
+
+
+@pytest.mark.parametrize("kind", ["groupchat", "headline", "error"])
+async def test_other_types_are_never_stored(alice, bob_away, kind):
+    error = (
+        "<error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
+        if kind == "error"
+        else ""
+    )
+    await alice.sends(f"<message to='bob@example.org' type='{kind}' id='1'><body>hi</body>{error}</message>")
+    if kind == "groupchat":
+        await alice.receives(f"<message type='error' id='1'>{UNAVAILABLE}</message>")
+    await alice.receives_nothing()
+    assert await stored() == 0
+
+
+async def test_forged_stamp_of_ours_is_removed(alice, bob_away, log_in):
+    forged = "<delay xmlns='urn:xmpp:delay' from='example.org' stamp='2001-01-01T00:00:00Z'/>"
+    foreign = "<delay xmlns='urn:xmpp:delay' from='elsewhere.example' stamp='2002-01-01T00:00:00Z'/>"
+    await alice.sends(f"<message to='bob@example.org'><body>a &amp; b</body>{forged}{foreign}</message>")
+    bob = await log_in("bob@example.org/laptop")
+    await bob.is_available()
+    got = await bob.receives(f"<message><body>a &amp; b</body>{foreign}{DELAY}</message>")
+    delays = list(got.findall("urn:xmpp:delay", "delay"))
+    assert [delay.get("from") for delay in delays] == ["elsewhere.example", "example.org"]
+    assert delays[1].get("stamp") != "2001-01-01T00:00:00Z"
+
+
+async def test_full_store_bounces(setting, alice, bob_away):
+    await setting("offline.max_messages", 1)
+    await alice.sends("<message to='bob@example.org' id='1'><body>one</body></message>")
+    await alice.sends("<message to='bob@example.org' id='2'><body>two</body></message>")
+    await alice.receives(f"<message type='error' id='2'>{UNAVAILABLE}</message>")
+    assert await stored() == 1
+
+
+@pytest.mark.parametrize(("policy", "bounces"), [("bounce", True), ("drop", False)])
+async def test_policy(setting, alice, bob_away, policy, bounces):
+    await setting("offline.policy", policy)
+    await alice.sends("<message to='bob@example.org' id='1'><body>one</body></message>")
+    if bounces:
+        await alice.receives(f"<message type='error' id='1'>{UNAVAILABLE}</message>")
+    await alice.receives_nothing()
+    assert await stored() == 0
+
+
+async def test_unknown_account_gets_no_store(alice):
+    await alice.sends("<message to='nobody@example.org' id='1'><body>one</body></message>")
+    await alice.receives(f"<message type='error' id='1'>{UNAVAILABLE}</message>")
+    assert await stored() == 0
+
+
+async def test_message_stored_while_somebody_comes_online_is_delivered(server, alice, bob_away, log_in):
+    """The presence arrives while the database still writes the message."""
+    bob = await log_in("bob@example.org/laptop")
+    alice.connection.receive(b"<message to='bob@example.org'><body>race</body></message>")
+    bob.connection.receive(b"<presence/>")
+    await alice.settles()
+    await finished(server)
+    got = [got.text_of("jabber:client", "body") for got in bob.connection.received if got.name == "message"]
+    assert got == ["race"]
+    assert await stored() == 0
+
+
+async def test_old_messages_are_deleted_once_a_day(setting, server, clock, alice, bob_away):
+    await setting("offline.expire_after", timedelta(days=7))
+    server.sweep()
+    await alice.sends("<message to='bob@example.org'><body>old</body></message>")
+    await OfflineMessage.objects.aupdate(created=clock.now() - timedelta(days=6))
+    clock.advance(hours=23)
+    server.sweep()
+    await finished(server)
+    assert await stored() == 1
+    clock.advance(hours=30)
+    server.sweep()
+    await finished(server)
+    assert await stored() == 0
+
+
+async def test_many_large_messages_arrive_whole(setting, server, alice, bob_away, log_in):
+    await setting("offline.quota", 8 * 1024 * 1024)
+    text = "x" * 10_000
+    for number in range(120):
+        await alice.sends(f"<message to='bob@example.org' id='m{number}'><body>{text}</body></message>")
+    bob = await log_in("bob@example.org/laptop")
+    await bob.is_available()
+    await finished(server)
+    assert [got.get("id") for got in bob.connection.received] == [f"m{number}" for number in range(120)]
+    assert await stored() == 0
+
+
+async def test_feature_is_declared(server):
+    assert any("msgoffline" in module.features for module in server.modules)

@@ -1,0 +1,169 @@
+"""XEP-0160: messages for accounts without an available resource are kept and delivered at the next login."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from datetime import timedelta
+
+from django.db import IntegrityError
+
+from xmppd.protocol.delay import delay
+from xmppd.protocol.element import Element
+from xmppd.protocol.errors import StanzaError
+from xmppd.protocol.namespaces import CHAT_STATES, CLIENT, DELAY, HINTS, STANZA_ID
+from xmppd.protocol.stanza import Stanza
+from xmppd.protocol.writer import write
+from xmppd.server import hooks
+from xmppd.server.account import Account
+from xmppd.server.hooks import STOP, Outcome
+from xmppd.server.module import LAST, Module, Xep, on
+from xmppd.server.session import Session
+from xmppd.services import offline
+from xmppd.services.db import db
+
+MESSAGE_EVENTS = "jabber:x:event"  # XEP-0022, what typing looked like before chat states
+# What is worth nothing later: typing, and what only accompanies other content.
+_PASSING = frozenset(
+    {CHAT_STATES, DELAY, HINTS, MESSAGE_EVENTS, STANZA_ID, "http://jabber.org/protocol/nick"}
+)
+_THREAD = f"{CLIENT}\nthread"
+_STORE = f"{HINTS}\nstore"
+_NO_STORE = frozenset({f"{HINTS}\nno-store", f"{HINTS}\nno-permanent-store"})
+
+END_TAG = "</message>"
+BATCH = 100
+BURST_BYTES = 64 * 1024  # written before looking whether the client keeps up
+PATIENCE_SECONDS = 0.05
+EXPIRY_INTERVAL = timedelta(days=1)
+
+
+class Offline(Module):
+    """Stores what nobody can take now, for the first resource that comes with a priority of at least 0."""
+
+    xep = Xep(160, "1.0.1")
+    features = ["msgoffline"]
+
+    async def start(self) -> None:
+        self._delivering: set[int] = set()  # ids of accounts: two resources never get the same messages
+        self._next_expiry = self.server.tick
+        self.server.sweeps.append(self.expire)
+
+    # -- in
+
+    @on(hooks.undelivered, priority=LAST)
+    def keep(self, stanza: Stanza, account: Account) -> Outcome | Awaitable[Outcome]:
+        if not has_content(stanza):
+            return STOP  # nobody misses it, and an error for each keystroke would help nobody
+        if not _NO_STORE.isdisjoint(stanza.children):
+            return None  # XEP-0334 4.2; the sender learns that nobody got it
+        return self._store(stanza, account)
+
+    async def _store(self, stanza: Stanza, account: Account) -> Outcome:
+        self._remove_own_delays(stanza)
+        try:
+            stored = await db(offline.store, account.id, stanza.to_bytes().decode(), stanza.from_.full_str)
+        except IntegrityError:  # deleted meanwhile
+            raise StanzaError("service-unavailable") from None
+        if stored is not None:
+            self.server.metrics.count("offline_stored")
+            account.has_offline = True
+            if account.best:  # somebody came while it was stored
+                self.server.spawn(self._deliver(account, account.best[0]))
+        return STOP
+
+    def _remove_own_delays(self, stanza: Stanza) -> None:
+        """Only we say what we held back and since when (XEP-0203 5): a client has no stamps in our name."""
+        if not stanza.has(DELAY, "delay"):
+            return
+        stanza.replace_children(child for child in stanza.element.children if not self._is_own_delay(child))
+
+    def _is_own_delay(self, child: Element | str) -> bool:
+        return (
+            isinstance(child, Element)
+            and child.tag == (DELAY, "delay")
+            and (child.get("from") in self.server.domains)
+        )
+
+    # -- out
+
+    @on(hooks.session_available)
+    def session_available(self, session: Session) -> Awaitable[Outcome] | None:
+        if session.priority >= 0 and session.account.has_offline:
+            return self._deliver(session.account, session)
+        return None
+
+    @on(hooks.priority_raised)
+    def priority_raised(self, session: Session) -> Awaitable[Outcome] | None:
+        return self.session_available(session)
+
+    async def _deliver(self, account: Account, session: Session) -> None:
+        """Send all that is kept, in order; what the resource did not live to get goes to the next one."""
+        if account.id in self._delivering:
+            return
+        self._delivering.add(account.id)
+        try:
+            receiver: Session | None = session
+            while receiver is not None and account.has_offline:
+                account.has_offline = False  # a message stored from here on says so again
+                try:
+                    account.has_offline |= not await self._drain(account, receiver)
+                except BaseException:
+                    account.has_offline = True
+                    raise
+                if not _can_take(receiver):
+                    receiver = account.best[0] if account.best else None
+        finally:
+            self._delivering.discard(account.id)
+
+    async def _drain(self, account: Account, session: Session) -> bool:
+        """Whether the session got everything; messages are deleted once they are written to it."""
+        while batch := await db(offline.take, account.id, limit=BATCH):
+            burst = 0
+            for kept in batch:
+                if not _can_take(session):
+                    return False
+                data = self._with_delay(kept)
+                session.send(data)
+                burst += len(data)
+                if burst > BURST_BYTES:
+                    burst = 0
+                    await _written(session)
+            if not await _written(session):
+                return False
+            await db(offline.delete, account.id, [kept.id for kept in batch])
+        return True
+
+    def _with_delay(self, kept: offline.Kept) -> bytes:
+        """XEP-0160 3: the stamp is appended to the letter, which stays what it was."""
+        stamp = write(delay(kept.created, self.server.jid), CLIENT)
+        return f"{kept.xml.removesuffix(END_TAG)}{stamp}{END_TAG}".encode()
+
+    # -- expiry
+
+    def expire(self) -> None:
+        if self.server.tick < self._next_expiry:
+            return
+        self._next_expiry = self.server.tick + EXPIRY_INTERVAL.total_seconds()
+        if offline.EXPIRE_AFTER.value:
+            self.server.spawn(db(offline.purge_expired, self.server.clock.now()))
+
+
+def has_content(stanza: Stanza) -> bool:
+    """Whether the message means something to somebody who reads it later."""
+    children = stanza.children
+    if _STORE in children:  # XEP-0334 4.4
+        return True
+    return any(child != _THREAD and child.partition("\n")[0] not in _PASSING for child in children)
+
+
+def _can_take(session: Session) -> bool:
+    return not session.is_closed and session.presence is not None and session.priority >= 0
+
+
+async def _written(session: Session) -> bool:
+    """Wait until the client has caught up with what was sent; False when its connection is gone."""
+    await asyncio.sleep(0)  # what was sent is written at the end of this turn
+    while session.connection.is_congested and not session.is_closed:
+        await asyncio.sleep(PATIENCE_SECONDS)
+    return not session.is_closed
