@@ -33,6 +33,7 @@ class Presence(Module):
     def _is_available(self, stanza: Stanza, session: Session) -> None:
         """RFC 6121 4.2.2 (initial presence) and 4.4.2 (updates)."""
         priority = _priority(stanza)
+        self.server.changes += 1
         is_first = session.presence is None
         was_deaf = is_first or session.priority < 0
         session.presence = stanza
@@ -50,6 +51,7 @@ class Presence(Module):
         """RFC 6121 4.5.2; the resource stays connected."""
         was_available = session.presence is not None
         session.presence = None
+        self.server.changes += 1
         session.account.update_available()
         if was_available:
             self.broadcast(stanza, session.account)

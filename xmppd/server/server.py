@@ -66,6 +66,7 @@ class Server:
         self.has_tls = False
         self.tick = self.clock.monotonic()  # refreshed by the sweep; good enough for idle times
         self.is_stopping = False
+        self.changes = 0  # grows whenever a session opens, closes or changes its presence
         self.connections: set[ClientConnection] = set()
         self.unauthenticated: set[ClientConnection] = set()
         self.services: dict[str, Callable[[Stanza], Awaitable[object] | None]] = {}
@@ -269,6 +270,7 @@ class Server:
         if session.is_closed:
             return
         session.is_closed = True
+        self.changes += 1
         account = session.account
         account.remove(session)
         account.update_available()

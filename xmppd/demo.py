@@ -1,0 +1,58 @@
+"""`make demo`: example.org with an administrator and three users on each other's contact lists, for this machine only."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from django.utils.translation import gettext as _
+
+from accounts import services as accounts
+from accounts.audit import Actor
+from accounts.models import User
+from xmppd import bootstrap
+from xmppd.services import roster
+
+DOMAIN = "example.org"
+PASSWORD = "hearth-demo"  # noqa: S105  shown to everybody; the ports are on loopback
+USERS = {"jane": "Jane Doe", "john": "John Doe", "juan": "Juan Pérez"}
+ENVIRONMENT = {
+    "HEARTH_DEMO": "1",
+    "HEARTH_BIND": "127.0.0.1",
+    "HEARTH_CONSOLE_BIND": "127.0.0.1",
+    "HEARTH_DOMAIN": DOMAIN,
+    "HEARTH_ADMIN_USER": "admin",
+    "HEARTH_ADMIN_PASSWORD": PASSWORD,
+}
+
+
+def environment() -> dict[str, str]:
+    """What the process of a demo runs with; its data stand apart from those of `make run`."""
+    home = os.environ.get("HEARTH_HOME") or str(Path(bootstrap.ROOT) / "var" / "demo")
+    return {**os.environ, **ENVIRONMENT, "HEARTH_HOME": home, "DATABASE_URL": "", "REDIS_URL": ""}
+
+
+def fill() -> None:
+    """Make the users that are missing."""
+    actor = Actor("demo", "system")
+    if User.objects.by_jid(f"jane@{DOMAIN}") is not None:
+        return
+    domain = accounts.primary_domain()
+    people = [
+        accounts.create_user(domain=domain, username=username, name=name, password=PASSWORD, actor=actor)
+        for username, name in USERS.items()
+    ]
+    administrator = User.objects.by_jid(f"admin@{DOMAIN}")
+    if administrator is not None:
+        people.append(administrator)
+    for position, user in enumerate(people):
+        for contact in people[position + 1 :]:
+            roster.admin_add(user, contact.jid, name=contact.name, subscription="both", actor=actor)
+
+
+def banner() -> list[str]:
+    names = ", ".join(["admin", *USERS])
+    return [
+        _("  Demo             reachable from this machine only; users %(names)s, password %(password)s")
+        % {"names": names, "password": PASSWORD}
+    ]

@@ -1,0 +1,79 @@
+"""Logging of a running server: one line per event, UTC, to stderr and to HEARTH_HOME/logs/hearth.log.
+
+HEARTH_LOG=json writes JSON lines. Control characters are escaped and long lines cut, since names and addresses in
+them come from strangers (reliability row 37).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from datetime import UTC, datetime
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+MAX_MESSAGE_CHARS = 1024
+MAX_FILE_BYTES = 10 * 1024 * 1024
+KEPT_FILES = 5
+
+
+class LineFormatter(logging.Formatter):
+    """2026-11-20T12:00:00.123Z WARNING hearth.auth auth-failed user=..."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = f"{_stamp(record)} {record.levelname} {record.name} {_message(record)}"
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return line
+
+
+class JSONFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        row = {
+            "time": _stamp(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": _message(record),
+        }
+        if record.exc_info:
+            row["exception"] = self.formatException(record.exc_info)
+        return json.dumps(row, ensure_ascii=False)
+
+
+def _stamp(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _message(record: logging.LogRecord) -> str:
+    text = record.getMessage()
+    if len(text) > MAX_MESSAGE_CHARS:
+        text = text[:MAX_MESSAGE_CHARS] + "…"
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def configure(home: Path, *, debug: bool = False) -> None:
+    """Called once by `serve`. The file is left out when the folder cannot be written."""
+    formatter = JSONFormatter() if os.environ.get("HEARTH_LOG") == "json" else LineFormatter()
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    try:
+        folder = home / "logs"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handlers.append(
+            RotatingFileHandler(
+                folder / "hearth.log", maxBytes=MAX_FILE_BYTES, backupCount=KEPT_FILES, encoding="utf-8"
+            )
+        )
+    except OSError as error:
+        print(f"hearth: no log file: {error}", file=sys.stderr)
+    for handler in handlers:
+        handler.setFormatter(formatter)
+    # stderr is for people: only what they should look at, unless they debug.
+    handlers[0].setLevel(logging.DEBUG if debug else logging.WARNING)
+    root = logging.getLogger()
+    root.handlers[:] = handlers
+    root.setLevel(logging.INFO)
+    logging.getLogger("hearth").setLevel(logging.DEBUG if debug else logging.INFO)
+    for noisy in ("daphne", "asyncio", "twisted", "django.channels.server"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
