@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -257,14 +258,8 @@ def _split_unit(text: str) -> tuple[float, str]:
 
 def _parse_timedelta(text: str) -> timedelta:
     """`90`, `90 s`, `1.5 hours`, `1 day 2 hours`: a bare number is seconds."""
-    words = text.replace(",", " ").split()
-    # Every number opens a new part, with its unit attached or as the next word.
-    parts: list[str] = []
-    for word in words:
-        if word[0].isdigit() or not parts:
-            parts.append(word)
-        else:
-            parts[-1] += " " + word
+    # Every number opens a new part; its unit follows, with or without a space.
+    parts = re.findall(r"[\d.]+\D*|\D+", text.replace(",", " ").strip(), re.ASCII)
     try:
         pairs = [_split_unit(part) for part in parts]
         if not pairs:

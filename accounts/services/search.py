@@ -18,13 +18,14 @@ ANY_ROLE = "any"
 @dataclass(frozen=True, slots=True)
 class UserFilters:
     """None = not filtered. `role` takes a role, "" for none and "any" for some; `ids` those online, for
-    example.
+    example, or with `excluded` all others.
     """
 
     group_id: int | None = None
     role: str | None = None
     is_locked: bool | None = None
     ids: Collection[int] | None = None
+    excluded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,8 @@ def filtered_users(query: str, filters: UserFilters, domain: Domain | None = Non
     if filters.group_id is not None:
         users = users.filter(id__in=Membership.objects.filter(group_id=filters.group_id).values("user_id"))
     if filters.ids is not None:
-        users = users.filter(id__in=list(filters.ids))
+        among = Q(id__in=list(filters.ids))
+        users = users.exclude(among) if filters.excluded else users.filter(among)
     return users
 
 
