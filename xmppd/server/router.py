@@ -260,7 +260,7 @@ class Router:
         self, reply: Awaitable[Element | bytes | None], stanza: Stanza, origin: Session | None
     ) -> None:
         payload = await reply
-        if origin is not None:
+        if origin is not None and not origin.is_closed:
             origin.send(result(stanza, payload))
 
     # -- presence, RFC 6121 8.5.2.1.2, 8.5.2.2.2, 8.5.3.1, 8.5.3.2.2
