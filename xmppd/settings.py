@@ -30,8 +30,8 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "adminconsole.middleware.HostGuard",
     "adminconsole.middleware.SecurityHeaders",
+    "adminconsole.middleware.HostGuard",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "adminconsole.middleware.SetupGate",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -81,7 +81,9 @@ AUTHENTICATION_BACKENDS = ["accounts.backends.AccountBackend"]
 PASSWORD_HASHERS = ["accounts.credentials.ScramPasswordHasher"]
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "dashboard"
-SILENCED_SYSTEM_CHECKS = ["auth.W004"]  # user names are unique per domain; AccountBackend looks them up by both
+SILENCED_SYSTEM_CHECKS = [
+    "auth.W004"
+]  # user names are unique per domain; AccountBackend looks them up by both
 
 SESSION_COOKIE_NAME = "hearth_session"
 SESSION_COOKIE_HTTPONLY = True
@@ -120,7 +122,9 @@ if CONFIG.redis_url:
             "CONFIG": {"hosts": [CONFIG.redis_url]},
         }
     }
-    CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": CONFIG.redis_url}}
+    CACHES = {
+        "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": CONFIG.redis_url}
+    }
 else:
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
     CACHES = {

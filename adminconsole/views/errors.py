@@ -1,0 +1,64 @@
+"""Error pages. They need neither user nor database."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+
+
+def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    return render(request, "adminconsole/400.html", status=400)
+
+
+def unknown_host(request: HttpRequest) -> HttpResponse:
+    """The browser asked for a host name that is not one of the console's."""
+    return render(request, "adminconsole/unknown_host.html", status=400)
+
+
+def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """403; the reason a service gave is shown."""
+    return render(request, "adminconsole/403.html", {"reason": _text(exception)}, status=403)
+
+
+def localhost_only(request: HttpRequest) -> HttpResponse:
+    return render(request, "adminconsole/localhost_only.html", status=403)
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    return render(request, "adminconsole/403_csrf.html", status=403)
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    return render(request, "adminconsole/404.html", status=404)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """500; 503 where a middleware met a database that does not answer."""
+    from adminconsole.middleware import is_database_down
+
+    if is_database_down(sys.exc_info()[1]):
+        return database_unavailable(request)
+    return render(request, "adminconsole/500.html", status=500)
+
+
+def database_unavailable(request: HttpRequest, reason: str = "") -> HttpResponse:
+    response = render(request, "adminconsole/503.html", {"reason": reason}, status=503)
+    response.headers["Retry-After"] = "5"
+    return response
+
+
+def conflict(request: HttpRequest, **context: Any) -> HttpResponse:
+    """409: somebody else was quicker."""
+    context.setdefault("title", _("Somebody else was quicker"))
+    return render(request, "adminconsole/409.html", context, status=409)
+
+
+def _text(exception: Exception | None) -> str:
+    # Resolver404 and the like carry structures; only sentences of our own are for people.
+    return (
+        str(exception.args[0]) if exception and exception.args and isinstance(exception.args[0], str) else ""
+    )

@@ -1,0 +1,47 @@
+"""For load balancers and supervisors: /healthz says that the process lives, /readyz that it can do its work."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import Error, connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.urls import path
+
+from adminconsole.access import page
+from xmppd.services import db, live, setup
+
+
+@page(public=True)
+def healthz(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("ok\n", content_type="text/plain")
+
+
+@page(public=True)
+def readyz(request: HttpRequest) -> HttpResponse:
+    """200 {"ready": true} or 503 with a word for each part that is not ready. Names no hosts and no errors."""
+    reasons = not_ready()
+    return JsonResponse({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
+
+
+def not_ready() -> dict[str, str]:
+    """{part: why} of setup, database, migrations, listeners; empty when all is well."""
+    if not setup.is_set_up():
+        return {"setup": "not finished"}
+    reasons: dict[str, str] = {}
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        if db.needs_migration():
+            reasons["migrations"] = "not applied"
+    except (Error, OSError):
+        reasons["database"] = "does not answer"
+    if any(settings.CONFIG.ports[name] is not None for name in ("c2s", "c2s_tls")):
+        try:
+            if not live.status()["listeners"]:
+                reasons["listeners"] = "not open"
+        except live.NotRunningError:
+            reasons["listeners"] = "the stream service does not answer"
+    return reasons
+
+
+urlpatterns = [path("healthz", healthz), path("readyz", readyz)]

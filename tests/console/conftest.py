@@ -1,0 +1,79 @@
+"""Browsers of the console: a stranger's, an owner's, an auditor's; and a Hearth that is not set up yet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.test import Client
+
+from adminconsole import hosts
+from xmppd.services import setup
+
+
+@pytest.fixture
+def installed(domain: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A Hearth that is set up for example.org; the value is its Domain."""
+    monkeypatch.setattr(setup, "_is_set_up", True)
+    hosts.forget_domains()
+    yield domain
+    hosts.forget_domains()
+
+
+@pytest.fixture
+def browse(installed: Any) -> Callable[..., Client]:
+    """browse(user): a browser in which this account is signed in; browse(): a stranger's."""
+
+    def open_browser(user: Any = None, **extra: Any) -> Client:
+        client = Client(raise_request_exception=False, **extra)
+        if user is not None:
+            client.force_login(user)
+        return client
+
+    return open_browser
+
+
+@pytest.fixture
+def owner(installed: Any, make_user: Callable[..., Any]) -> Any:
+    """The account boss@example.org with the role of an owner."""
+    return make_user("boss", role="owner")
+
+
+@pytest.fixture
+def auditor(installed: Any, make_user: Callable[..., Any]) -> Any:
+    """The account eye@example.org, which may look at everything and change nothing."""
+    return make_user("eye", role="auditor")
+
+
+@pytest.fixture
+def owner_client(browse: Callable[..., Client], owner: Any) -> Client:
+    return browse(owner)
+
+
+@pytest.fixture
+def auditor_client(browse: Callable[..., Client], auditor: Any) -> Client:
+    return browse(auditor)
+
+
+@pytest.fixture
+def stranger_client(browse: Callable[..., Client]) -> Client:
+    return browse()
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A Hearth before set-up, with a HEARTH_HOME of its own (the value); nothing has been asked of a database."""
+    home = tmp_path / "home"
+    monkeypatch.setitem(os.environ, "HEARTH_HOME", str(home))
+    monkeypatch.setattr(
+        settings, "CONFIG", replace(settings.CONFIG, home=home, is_set_up=False, database_url="")
+    )
+    monkeypatch.setattr(setup, "_is_set_up", False)
+    hosts.forget_domains()
+    yield home
+    hosts.forget_domains()
