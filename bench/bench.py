@@ -165,11 +165,12 @@ def verdict(test: Test, found: list[dict[str, float]]) -> str:
 
 def print_table(tests: list[Test], servers: list[str], results: Results) -> None:
     """Medians as Markdown; a dash where a server failed or was not measured."""
-    rows = [["test", "unit", "target", *servers, "hearth"]]
+    hearth = next((name for name in servers if name.startswith("hearth/")), "")
+    rows = [["test", "unit", "target", *servers, hearth and "target of Hearth"]]
     for test in tests:
         target = "-" if test.target is None else f"{'>=' if test.is_more_better else '<='} {test.target:,.0f}"
         cells = [cell(test, results[server, test.name]) for server in servers]
-        rows.append([test.title, test.unit, target, *cells, verdict(test, results["hearth", test.name])])
+        rows.append([test.title, test.unit, target, *cells, verdict(test, results[hearth, test.name])])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for number, row in enumerate(rows):
         print("| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |")

@@ -1,4 +1,4 @@
-"""Hearth as `make run` starts it: one process, SQLite; whether to use TLS is left to the client."""
+"""Hearth as `make run` starts it (one process, SQLite), or without the console. TLS is left to the client."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import os
 import subprocess
 import sys
+from typing import ClassVar
 
 from .server import ROOT, Server, ServerError
 
@@ -17,14 +18,20 @@ SETTINGS = {"c2s.tls": "optional", "c2s.max_connections_per_address": "20000"}
 
 class Hearth(Server):
     name = "hearth"
-    port, tls_port = 26051, 26052
+    port, tls_port = 26351, 26352
+    configs: ClassVar = ["run", "no-web"]
 
     @classmethod
     def is_installed(cls) -> bool:
         return True
 
     def command(self, *, setup: bool) -> list[str]:
-        return [sys.executable, str(ROOT / "manage.py"), "serve"]
+        return [
+            sys.executable,
+            str(ROOT / "manage.py"),
+            "serve",
+            *(["--no-web"] if self.config == "no-web" else []),
+        ]
 
     def environment(self) -> dict[str, str]:
         return {

@@ -54,7 +54,7 @@ class Server:
         self.startup_seconds = 0.0
 
     def __str__(self) -> str:
-        return self.name if len(self.configs) == 1 else f"{self.name}/{self.config}"
+        return f"{self.name}/{self.config}"
 
     @classmethod
     def is_installed(cls) -> bool:
@@ -171,7 +171,9 @@ class Server:
     def make_rosters(self, users: int, contacts: int) -> None:
         """Mutual subscriptions in groups of contacts + 1, made over XMPP."""
         with self.setting_up():
-            self.load("rosters", "--users", users, "--contacts", contacts, "--timeout", 300)
+            self.load(
+                "rosters", "--auth", "scram", "--users", users, "--contacts", contacts, "--timeout", 300
+            )
 
     def prepare(self, accounts: int = 5000, users: int = 210, contacts: int = 20) -> None:
         """Make the base data unless it is there."""
