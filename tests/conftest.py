@@ -19,10 +19,9 @@ import pytest
 # Settings are read when Django is first asked for one, so the home has to be known before.
 _home = tempfile.mkdtemp(prefix="hearth-test-")
 atexit.register(shutil.rmtree, _home, ignore_errors=True)
-for _name in [
-    name for name in os.environ if name.startswith("HEARTH_") and not name.startswith("HEARTH_TEST_")
-]:
-    del os.environ[_name]
+for _name in [name for name in os.environ if name.startswith("HEARTH_")]:
+    if not _name.startswith(("HEARTH_TEST_", "HEARTH_REQUIRE_")):  # these are for the tests themselves
+        del os.environ[_name]
 os.environ["HEARTH_HOME"] = _home
 os.environ["DATABASE_URL"] = os.environ.get("HEARTH_TEST_DATABASE_URL", "")
 os.environ.pop("REDIS_URL", None)

@@ -7,7 +7,6 @@ and 1.0 s on the single thread of asgiref's sync_to_async.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import fcntl
 import threading
 import time
@@ -26,6 +25,7 @@ from django.db import Error, NotSupportedError, connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 from django.db.utils import load_backend
+from django.utils import translation
 from django.utils.translation import gettext as _
 
 from accounts import registry
@@ -44,8 +44,8 @@ _local = threading.local()
 
 
 async def db(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run a sync function on a database thread, with the caller's context (language); return its result."""
-    call = partial(contextvars.copy_context().run, _call, partial(function, *args, **kwargs))
+    """Run a sync function on a database thread, in the caller's language, and return its result."""
+    call = partial(_call, partial(function, *args, **kwargs), translation.get_language())
     return await asyncio.get_running_loop().run_in_executor(start(), call)
 
 
@@ -69,7 +69,7 @@ def stop() -> None:
         _pool_connections.pop().close()
 
 
-def _call(function: Callable[[], R]) -> R:
+def _call(function: Callable[[], R], language: str | None) -> R:
     """On a pool thread: with a connection that lives, to the database in use."""
     use_current_database()
     held = connections["default"]
@@ -80,7 +80,10 @@ def _call(function: Callable[[], R]) -> R:
     if held.errors_occurred or now - getattr(_local, "checked", 0.0) > CHECK_SECONDS:
         _local.checked = now
         held.close_if_unusable_or_obsolete()
-    return function()
+    if language in (None, settings.LANGUAGE_CODE):
+        return function()
+    with translation.override(language):
+        return function()
 
 
 # --- which database ---

@@ -1,0 +1,296 @@
+"""The database from the event loop, switching it, and what is said of one that cannot be used."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from urllib.parse import quote
+
+import pytest
+from django.db import connection
+from django.utils import translation
+
+from tests.tools import require_module
+from xmppd.bootstrap import ROOT
+from xmppd.services import db as database
+from xmppd.services.db import DatabaseProblem, db
+
+
+@pytest.fixture(autouse=True)
+def _stopped_pool():
+    yield
+    database.stop()
+
+
+async def test_call_runs_on_a_pool_thread_and_returns_its_result():
+    def where(a, *, b):
+        return threading.current_thread().name, a + b
+
+    name, result = await db(where, 1, b=2)
+    assert name.startswith("hearth-db")
+    assert result == 3
+
+
+async def test_exception_reaches_the_caller():
+    def fail():
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        await db(fail)
+
+
+async def test_calls_run_beside_one_another_but_no_more_than_the_pool_has():
+    running, most, lock = 0, 0, threading.Lock()
+    full = threading.Event()
+
+    def work():
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+            if running == database.MAX_THREADS:
+                full.set()
+        assert full.wait(30)  # only ends when as many as may run do run
+        with lock:
+            running -= 1
+
+    await asyncio.gather(*(db(work) for _n in range(3 * database.MAX_THREADS)))
+    assert most == database.MAX_THREADS
+
+
+async def test_language_of_the_caller_holds_on_the_thread():
+    with translation.override("zh-hans"):
+        assert await db(translation.get_language) == "zh-hans"
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_threads_keep_their_connection_and_stop_closes_it():
+    def connected():
+        connection.ensure_connection()
+        return connection.connection
+
+    executor = database.start()
+    raw = {id(await db(connected)) for _n in range(3)}
+    assert len(raw) <= len(executor._threads)
+    held = set(database._pool_connections)
+    assert held
+    await asyncio.to_thread(database.stop)
+    assert all(each.connection is None for each in held)
+
+
+@pytest.mark.django_db
+def test_schema_of_the_tests_is_up_to_date():
+    assert not database.needs_migration()
+
+
+SWITCH = """
+import asyncio, sys, threading
+import django
+django.setup()
+from django.core.signals import request_started
+from django.db import Error, NotSupportedError, connection
+from accounts.models import Domain
+from accounts.registry import Setting
+from xmppd.services import db as database
+
+setting = Setting("test.x", int, 1, "help")
+database.migrate()
+Domain.objects.create(name="first.example", is_primary=True)
+names = lambda: [d.name for d in Domain.objects.all()]
+
+async def main():
+    assert await database.db(names) == ["first.example"]
+    turn, done = threading.Event(), threading.Event()
+    seen = []
+    def other():
+        seen.append(names())
+        done.set()
+        turn.wait(30)
+        request_started.send(sender=None)
+        seen.append(names())
+    thread = threading.Thread(target=other)
+    thread.start()
+    done.wait(30)
+    def switch():
+        database.use_database(sys.argv[1])
+        database.migrate()
+        Domain.objects.create(name="second.example", is_primary=True)
+    await database.db(switch)
+    for n in range(20):
+        assert await database.db(names) == ["second.example"]
+    turn.set()
+    thread.join()
+    assert seen == [["first.example"], ["second.example"]], seen
+    await database.db(database.use_database, "")
+    assert await database.db(names) == ["first.example"]
+
+asyncio.run(main())
+database.stop()
+print("switched")
+"""
+
+
+BREAK = """
+import asyncio
+import django
+django.setup()
+from django.db import Error, connection
+from xmppd.services import db as database
+
+def one():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        return cursor.fetchone()[0]
+
+def cut():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+async def main():
+    assert await database.db(one) == 1
+    try:
+        await database.db(cut)
+    except Error:
+        print("cut")
+    print([await database.db(one) for _n in range(20)] == [1] * 20)
+
+asyncio.run(main())
+database.stop()
+"""
+
+
+def run(script, home, *args, **variables):
+    """Run a script in a process of its own, where everything is as in production."""
+    environ = {**os.environ, "HEARTH_HOME": str(home), "DATABASE_URL": "", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", script, *args]
+    return subprocess.run(
+        command, env=environ | variables, cwd=home, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_running_process_switches_to_another_database(tmp_path):
+    finished = run(SWITCH, tmp_path, f"sqlite://{quote(str(tmp_path / 'other.sqlite3'))}")
+    assert finished.stdout == "switched\n", finished.stderr
+
+
+# --- is it usable? ---
+
+
+def problem(url):
+    with translation.override("en"), pytest.raises(DatabaseProblem) as error:
+        database.test_database(url)
+    return error.value
+
+
+def test_file_that_can_be_made_is_usable_and_not_left_behind(tmp_path):
+    path = tmp_path / "new" / "hearth.sqlite3"
+    database.test_database(f"sqlite://{path}")
+    assert path.parent.is_dir()
+    assert not path.exists()
+
+
+def test_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    found = problem(f"sqlite://{tmp_path}/file/hearth.sqlite3")
+    assert found.code == "file"
+    assert str(tmp_path) in found.message
+
+
+@pytest.mark.django_db
+def test_file_that_is_no_database_is_told(tmp_path):
+    path = tmp_path / "hearth.sqlite3"
+    path.write_bytes(b"no database" * 100)
+    assert problem(f"sqlite://{path}").code == "file"
+
+
+@pytest.mark.parametrize("url", ["oracle://x/y", "postgresql://u@h:port/d", "nonsense"])
+def test_address_that_is_none_is_told(url):
+    assert problem(url).code == "url"
+
+
+@pytest.mark.django_db
+def test_server_that_is_not_there_is_told():
+    found = problem("postgresql://hearth:secret@127.0.0.1:1/hearth")
+    assert found.code == "unreachable"
+    assert "127.0.0.1" in found.message
+    assert "secret" not in found.message + found.detail
+
+
+@pytest.mark.django_db
+def test_host_that_has_no_address_is_told():
+    assert problem("postgresql://hearth@no-such-host.invalid/hearth").code == "unreachable"
+
+
+def test_missing_driver_says_what_to_install():
+    try:
+        import MySQLdb  # noqa: F401
+    except ImportError:
+        found = problem("mysql://hearth@127.0.0.1/hearth")
+        assert found.code == "driver"
+        assert "mysqlclient" in found.message
+    else:
+        assert problem("mysql://hearth@127.0.0.1:1/hearth").code == "unreachable"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ('FATAL: password authentication failed for user "hearth"', "password"),
+        ('FATAL: role "hearth" does not exist', "password"),
+        ("(1045, \"Access denied for user 'hearth'@'localhost'\")", "password"),
+        ('FATAL: database "hearth" does not exist', "missing"),
+        ("permission denied for schema public", "permission"),
+        ("PostgreSQL 14 or later is required (found 12.2).", "version"),
+        ("FEHLER: was auch immer", "other"),
+    ],
+)
+def test_reasons_are_read_from_what_drivers_say(text, code):
+    found = database._explain(
+        database.NotSupportedError(text), {"NAME": "hearth", "USER": "hearth", "HOST": ""}
+    )
+    assert found.code == code
+    assert found.detail == text
+
+
+@pytest.fixture(scope="module")
+def postgresql(tmp_path_factory):
+    """Address of a real PostgreSQL, with a role `weak` that may create nothing."""
+    import psycopg
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))  # pgserver warns without one
+        server = require_module("pgserver").get_server(tmp_path_factory.mktemp("postgresql"))
+    url = server.get_uri()
+    with psycopg.connect(url, autocommit=True) as session:
+        session.execute("CREATE ROLE weak LOGIN")
+        session.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    yield url
+    server.cleanup()
+
+
+@pytest.mark.postgresql
+@pytest.mark.django_db
+def test_usable_postgresql_is_left_as_it_was(postgresql):
+    database.test_database(postgresql)
+    database.test_database(postgresql)
+
+
+@pytest.mark.postgresql
+@pytest.mark.django_db
+def test_reasons_of_a_real_postgresql(postgresql):
+    assert problem(postgresql.replace("/postgres?", "/nothing?")).code == "missing"
+    assert problem(postgresql.replace("postgres:@", "weak:@")).code == "permission"
+    assert problem(postgresql.replace("postgres:@", "nobody:@")).code == "password"
+
+
+@pytest.mark.postgresql
+def test_running_process_switches_to_postgresql(postgresql, tmp_path):
+    finished = run(SWITCH, tmp_path, postgresql)
+    assert finished.stdout == "switched\n", finished.stderr
+
+
+@pytest.mark.postgresql
+def test_connection_that_the_server_cut_is_replaced(postgresql, tmp_path):
+    finished = run(BREAK, tmp_path, DATABASE_URL=postgresql)
+    assert finished.stdout == "cut\nTrue\n", finished.stderr
