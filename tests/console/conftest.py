@@ -30,7 +30,7 @@ def browse(installed: Any) -> Callable[..., Client]:
     """browse(user): a browser in which this account is signed in; browse(): a stranger's."""
 
     def open_browser(user: Any = None, **extra: Any) -> Client:
-        client = Client(raise_request_exception=False, **extra)
+        client = Client(headers={"Host": "localhost"}, **extra)
         if user is not None:
             client.force_login(user)
         return client
