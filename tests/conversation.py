@@ -227,6 +227,14 @@ async def connect(server: Server, jid: str, *, lang: str = "") -> Client:
     return Client(connection, connection.session.jid)
 
 
+async def subscribe(watcher: Client, watched: Client) -> None:
+    """Let the watcher see the other's presence (RFC 6121 3.1), and forget what both received over it."""
+    await watcher.sends(f"<presence type='subscribe' to='{watched.bare}'/>")
+    await watched.sends(f"<presence type='subscribed' to='{watcher.bare}'/>")
+    for client in (watcher, watched):
+        client.forget_received()
+
+
 def mismatch(wanted: Element, got: Element, path: str = "") -> str | None:
     """Why `got` is not what was wanted; None when it is."""
     path = f"{path}/{wanted.name}"

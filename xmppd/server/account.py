@@ -40,6 +40,7 @@ class Account:
         "non_negative",
         "password",
         "pending",
+        "roster_xml",
         "roster_version",
         "sessions",
         "shared",
@@ -119,6 +120,7 @@ class Account:
 
     def _index(self) -> None:
         """Who sees our presence, whose presence we see. Tuples of JIDs, read at each presence."""
+        self.roster_xml: bytes | None = None  # the items as written for clients; made when one asks
         subscribers = [jid for jid, item in self.contacts.items() if item.subscription in ("from", "both")]
         # "from" through a group: the contact sees us without standing in our list (sharing rule 3).
         subscribers += [
@@ -136,6 +138,10 @@ class Account:
             return item.subscription in ("from", "both")
         shared = self.shared.get(contact.bare_str)
         return shared is not None and shared.implicit
+
+    def may_be_seen_by(self, jid: JID) -> bool:
+        """Whether that is the account itself, or somebody who may see its presence."""
+        return jid.bare_str == self.jid.bare_str or self.is_subscribed_by(jid)
 
     # -- sessions
 

@@ -98,4 +98,4 @@ async def _run_waiting(
     return await outcome
 
 
-Target = Literal["server", "account", "self"]
+Target = Literal["server", "account", "self", "nobody"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from xmppd.protocol.element import Element
+from xmppd.protocol.jid import JID
 from xmppd.protocol.stream.features import Has
 from xmppd.server.hooks import EARLY, FIRST, LAST, LATE, NORMAL, STOP, Hook, Target
 
@@ -19,10 +20,13 @@ __all__ = [
     "FIRST",
     "LAST",
     "LATE",
+    "NOBODY",
     "NORMAL",
     "SELF",
     "SERVER",
     "STOP",
+    "DiscoItem",
+    "DiscoNode",
     "Identity",
     "Module",
     "StreamFeature",
@@ -35,6 +39,7 @@ __all__ = [
 SERVER: Target = "server"  # the domain itself
 ACCOUNT: Target = "account"  # a local account's bare JID, from anyone
 SELF: Target = "self"  # the sender's own account, or no `to`
+NOBODY: Target = "nobody"  # a bare JID of our domains that is no account
 
 Reply = Element | bytes | None
 F = TypeVar("F", bound=Callable[..., "Reply | Awaitable[Reply] | Any"])
@@ -42,11 +47,13 @@ F = TypeVar("F", bound=Callable[..., "Reply | Awaitable[Reply] | Any"])
 
 @dataclass(frozen=True, slots=True)
 class Xep:
-    """The specification that a module implements, and its version."""
+    """A specification that is implemented, and its version. `note` says what is left out, if anything is."""
 
     number: int
     version: str
     note: str = ""
+    name: str = ""
+    is_partial: bool = False
 
     @property
     def label(self) -> str:
@@ -60,6 +67,25 @@ class Identity:
     category: str
     type: str
     name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoItem:
+    """An item of a disco node (XEP-0030 4)."""
+
+    jid: JID
+    node: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoNode:
+    """What disco#info and disco#items answer for one node."""
+
+    identities: Sequence[Identity]
+    features: Sequence[str] = ()
+    forms: Sequence[Element] = ()
+    items: Sequence[DiscoItem] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +146,7 @@ class Module:
     """Base of all modules. Everything that can be said without an instance is class data."""
 
     xep: ClassVar[Xep | None] = None
+    also: ClassVar[Sequence[Xep]] = ()  # further specifications that the module implements
     rfc: ClassVar[str] = ""  # for parts of an RFC: "RFC 6121 2"
     features: ClassVar[Sequence[str]] = ()  # disco features of the domain
     account_features: ClassVar[Sequence[str]] = ()  # disco features of each account's bare JID
@@ -148,3 +175,17 @@ class Module:
     def domain_forms(self) -> Sequence[Element]:
         """Extended disco#info of the domain (XEP-0128); called for each request."""
         return ()
+
+    def domain_features(self) -> Sequence[str]:
+        """Disco features of the domain now; for modules where they depend on a setting."""
+        return self.features
+
+    def disco_node(
+        self, node: str, target: JID, requester: JID
+    ) -> DiscoNode | Awaitable[DiscoNode | None] | None:
+        """What this node of the domain or of an account's bare JID (`target`) has to show; None: not this module's.
+
+        Asked for each disco request with a node. For an account the requester has been found to be its owner
+        or a subscriber. May raise StanzaError(forbidden).
+        """
+        return None

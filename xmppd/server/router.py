@@ -110,20 +110,20 @@ class Router:
 
     async def _load_then_deliver(self, stanza: Stanza) -> None:
         account = await self.server.directory.load(stanza.to)
-        if account is None:
-            self._no_account(stanza)
-            return
-        waiting = self.to_account(stanza, account)
+        waiting = self._no_account(stanza) if account is None else self.to_account(stanza, account)
         if waiting is not None:
             await waiting
 
-    def _no_account(self, stanza: Stanza) -> None:
+    def _no_account(self, stanza: Stanza) -> Awaitable[object] | None:
         """RFC 6121 8.5.1; the same answer as for an account that hides itself (RFC 6120 13.11)."""
         if stanza.kind == "message":
             form = "full" if stanza.to.resource else "bare"
             self._refuse(_MESSAGES[form, "no account"][_column(stanza)])
         elif stanza.kind == "iq" and stanza.type in ("get", "set"):
-            raise StanzaError("service-unavailable")
+            if stanza.to.resource:
+                raise StanzaError("service-unavailable")
+            return self._handle_iq(stanza, self.origin(stanza.from_), "nobody")
+        return None
 
     def to_account(self, stanza: Stanza, account: Account) -> Awaitable[object] | None:
         """A stanza for a local account: the policy hooks, then by kind."""
@@ -249,6 +249,10 @@ class Router:
         handler = self._iq.get((kind, target, tag)) or (other and self._iq.get((kind, other, tag)))
         if not handler:
             raise StanzaError("service-unavailable")
+        return self.answer(stanza, origin, handler)
+
+    def answer(self, stanza: Stanza, origin: Session | None, handler: IQHandler) -> Awaitable[object] | None:
+        """Send what the handler returns, or its awaitable gives, as the result."""
         reply = handler(stanza, origin)
         if reply is None or isinstance(reply, Element | bytes):
             if origin is not None:
