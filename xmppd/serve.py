@@ -237,7 +237,7 @@ class Application:
         self.server, self.live = server, live
         live.attach()
         await server.start()
-        server.spawn(self._keep_certificate())
+        server.keep_running(self._keep_certificate())
 
     async def _listen(self, server: Server, live: Live) -> None:
         assert self.certificate is not None

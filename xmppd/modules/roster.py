@@ -169,9 +169,10 @@ def version(account: Account) -> str:
 
 
 def _query(account: Account, ver: str) -> bytes:
+    if account.roster_xml is None:
+        account.roster_xml = "".join([item_xml(item) for item in account.contacts.values()]).encode()
     attribute = f" ver='{ver}'" if ver else ""
-    items = "".join([item_xml(item) for item in account.contacts.values()])
-    return f"<query xmlns='{ROSTER}'{attribute}>{items}</query>".encode()
+    return f"<query xmlns='{ROSTER}'{attribute}>".encode() + account.roster_xml + b"</query>"
 
 
 def item_xml(item: Item) -> str:

@@ -78,6 +78,7 @@ class Server:
         self.router = Router(self)
         self.modules: list[Module] = []
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._endless: set[asyncio.Task[Any]] = set()
         self._replies: dict[tuple[str, str], asyncio.Future[Stanza]] = {}
         self._pool = ParserPool(AUTHENTICATED)
         for cls in module_classes() if classes is None else classes:
@@ -127,7 +128,7 @@ class Server:
     async def start(self) -> None:
         for module in self.modules:
             await module.start()
-        self.spawn(self._sweep())
+        self.keep_running(self._sweep())
         self.tick = self.clock.monotonic()
 
     async def stop(self, *, timeout: float = 8.0) -> None:
@@ -140,10 +141,9 @@ class Server:
             await asyncio.sleep(0.02)
         for module in self.modules:
             await module.stop()
-        waiting = [task for task in self._tasks if not task.done() and task is not asyncio.current_task()]
-        for task in waiting:
-            if task.get_name() == "sweep":
-                task.cancel()
+        for task in list(self._endless):
+            task.cancel()
+        waiting = self._tasks - {asyncio.current_task()}
         if waiting:
             await asyncio.wait(waiting, timeout=max(0.1, deadline - time.monotonic()))
 
@@ -154,8 +154,15 @@ class Server:
         task.add_done_callback(self._task_done)  # type: ignore[arg-type]
         return task  # type: ignore[return-value]
 
+    def keep_running(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run what goes on until the server stops; it is cancelled then."""
+        task = asyncio.ensure_future(work)
+        self._endless.add(task)
+        task.add_done_callback(self._task_done)
+
     def _task_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
+        self._endless.discard(task)
         if not task.cancelled() and (problem := task.exception()) is not None:
             if isinstance(problem, StanzaError | StreamError):
                 return
@@ -163,9 +170,6 @@ class Server:
 
     async def _sweep(self) -> None:
         """Once a second: time-outs of all connections in one pass instead of a timer for each."""
-        task = asyncio.current_task()
-        assert task is not None
-        task.set_name("sweep")
         while not self.is_stopping:
             await asyncio.sleep(SWEEP_SECONDS)
             self.sweep()

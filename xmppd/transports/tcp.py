@@ -12,7 +12,7 @@ import socket
 from collections import Counter
 from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, cast
 
 from xmppd.protocol.errors import StreamError
 from xmppd.protocol.stream.features import Has
@@ -78,8 +78,7 @@ class TCPClient(ClientConnection, asyncio.Protocol):
     # -- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
         self.address = _address(transport)
         server = self.server
         server.connections.add(self)
