@@ -28,6 +28,7 @@ from xmppd.server.module import SELF, SERVER, Module, Xep, iq_get, iq_set
 from xmppd.server.session import Session
 from xmppd.services.db import db
 from xmppd.services.properties import Setting
+from xmppd.services.setup import REGISTRATION_OPEN
 
 log = logging.getLogger("hearth.register")
 
@@ -61,12 +62,7 @@ class Register(Module):
     xep = Xep(77, "2.4")
     features = [REGISTER]
 
-    is_open = Setting(
-        "registration.open",
-        bool,
-        False,
-        gettext_lazy("Let everybody who reaches this server make an account with an XMPP client."),
-    )
+    is_open = REGISTRATION_OPEN
     max_per_hour = Setting(
         "registration.max_per_address_and_hour",
         int,
