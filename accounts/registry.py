@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from django.core.exceptions import AppRegistryNotReady, ImproperlyConfigured, ValidationError
@@ -392,7 +393,14 @@ _store = _Store()
 def _read_rows() -> dict[str, Any]:
     from accounts.models import Property
 
+    if not database_exists():
+        raise DatabaseError("it has not been made yet")
     return dict(Property.objects.values_list("name", "value"))
+
+
+def database_exists() -> bool:
+    """False while the SQLite file has not been made: a mere question would make it, empty."""
+    return connection.vendor != "sqlite" or Path(str(connection.settings_dict["NAME"])).exists()
 
 
 def _off_the_loop(function: Callable[[], T]) -> T:

@@ -25,7 +25,7 @@ from accounts.services.login import (
     make_login_link,
     may_try,
 )
-from accounts.services.search import Page, UserFilters, search_users
+from accounts.services.search import Page, UserFilters, filtered_users, search_users
 from accounts.services.users import (
     check_password_policy,
     create_user,
@@ -56,6 +56,7 @@ __all__ = [
     "create_user",
     "delete_group",
     "delete_user",
+    "filtered_users",
     "import_users",
     "lock_user",
     "login_failed",

@@ -148,9 +148,11 @@ def needs_migration() -> bool:
 
 
 def _keep_private(path: Path) -> None:
-    """Only the owner may read the file, whatever the folder allows; the journals get the same mode."""
+    """Make the file so that only the owner may read it, whatever the folder allows; its journals follow."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     path.touch(mode=0o600)
+    if not connection.introspection.table_names():  # made by a mere question, with the usual mode
+        path.chmod(0o600)
 
 
 MIGRATION_LOCK = 0x48656172  # any number, the same in every process

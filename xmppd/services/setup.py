@@ -22,6 +22,7 @@ from accounts import credentials
 from accounts import services as accounts
 from accounts.audit import Actor, record
 from accounts.models import Domain, User
+from accounts.registry import database_exists
 from accounts.roles import Role
 from accounts.services.checks import invalid
 from accounts.services.domains import clean_domain
@@ -30,7 +31,7 @@ from xmppd import bootstrap
 from xmppd.bus import channel
 from xmppd.bus.messages import SetupFinished
 from xmppd.services import certificates, db
-from xmppd.services.properties import Setting, set_value
+from xmppd.services.properties import Setting, discover, set_value
 
 log = logging.getLogger("hearth.setup")
 
@@ -48,12 +49,7 @@ LOCALHOST_ONLY = Setting(
     gettext_lazy("Whether the console can be reached from this machine only."),
     restart=True,
 )
-REGISTRATION_OPEN = Setting(
-    "registration.open",
-    bool,
-    False,
-    gettext_lazy("Whether anybody may create an account from an XMPP client."),
-)
+REGISTRATION_OPEN = "registration.open"  # defined by the module that registers
 
 
 class SetupConflict(Exception):
@@ -88,7 +84,7 @@ def is_set_up() -> bool:
         return True
     if not settings.CONFIG.is_set_up and not _adopt_configuration():
         try:
-            if accounts.primary_domain() is None:
+            if not database_exists() or accounts.primary_domain() is None:
                 return False
         except Error:
             return False
@@ -183,9 +179,10 @@ def _write_rows(answers: SetupAnswers, actor: Actor) -> User:
         role=Role.OWNER,
         actor=actor,
     )
+    discover()
     set_value(LANGUAGE.name, answers.language, actor=actor)
     set_value(LOCALHOST_ONLY.name, answers.console_localhost_only, actor=actor)
-    set_value(REGISTRATION_OPEN.name, answers.registration_open, actor=actor)
+    set_value(REGISTRATION_OPEN, answers.registration_open, actor=actor)
     record(actor, "setup-finished", answers.domain)
     return owner
 
