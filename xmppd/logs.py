@@ -50,6 +50,8 @@ def _message(record: logging.LogRecord) -> str:
     text = record.getMessage()
     if len(text) > MAX_MESSAGE_CHARS:
         text = text[:MAX_MESSAGE_CHARS] + "…"
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 

@@ -157,7 +157,7 @@ class Disco(Module):
         self._hashed = (node, forms, computed)
         return computed
 
-    def stream_offers(self, has: Has) -> bytes:
+    def stream_offers(self, has: int) -> bytes:
         """6.3: a client that knows the hash need not ask."""
         return write(E(CAPS, "c", hash="sha-1", node=CAPS_NODE, ver=self.caps_hash())).encode()
 

@@ -28,7 +28,6 @@ from xmppd.server.module import SELF, SERVER, Module, Xep, iq_get, iq_set
 from xmppd.server.session import Session
 from xmppd.services.db import db
 from xmppd.services.properties import Setting
-from xmppd.services.setup import REGISTRATION_OPEN
 
 log = logging.getLogger("hearth.register")
 
@@ -62,7 +61,12 @@ class Register(Module):
     xep = Xep(77, "2.4")
     features = [REGISTER]
 
-    is_open = REGISTRATION_OPEN
+    is_open = Setting(
+        "registration.open",
+        bool,
+        False,
+        gettext_lazy("Let everybody who reaches this server make an account with an XMPP client."),
+    )
     max_per_hour = Setting(
         "registration.max_per_address_and_hour",
         int,
@@ -111,12 +115,12 @@ class Register(Module):
         self.server.early_routes["get", tag] = self.offer_form
         self.server.early_routes["set", tag] = self.register
 
-    def stream_offers(self, has: Has) -> bytes:
+    def stream_offers(self, has: int) -> bytes:
         if has & Has.AUTH or not self.is_open or not self._is_safe(has):
             return b""
         return OFFER
 
-    def _is_safe(self, has: Has) -> bool:
+    def _is_safe(self, has: int) -> bool:
         """A new password crosses the network: in the clear only where there is no TLS to be had."""
         return bool(has & Has.TLS) or not (self.server.is_tls_required or self.server.has_tls)
 

@@ -24,6 +24,7 @@ class Directory:
         self.online: dict[str, Account] = {}
         self._idle: OrderedDict[str, Account] = OrderedDict()
         self._loading: dict[str, asyncio.Task[Account | None]] = {}
+        self._outdated: set[str] = set()  # written to while being loaded: to be read once more
 
     def get(self, jid: JID) -> Account | None:
         """The account if it is in memory and true; None says nothing about its existence."""
@@ -49,20 +50,35 @@ class Directory:
         return await asyncio.shield(task)
 
     async def _load(self, jid: JID) -> Account | None:
-        known = self.in_memory(jid.bare_str)
-        if known is not None:
-            known.is_stale = False  # what changes from here on makes it stale again
-        loaded = await db(_read, jid)
+        bare = jid.bare_str
+        while True:
+            self._outdated.discard(bare)
+            loaded = await db(_read, jid)
+            if bare not in self._outdated:
+                break
+        known = self.in_memory(bare)
         if loaded is None:
-            self.forget(jid.bare_str)
+            if known is None or not known.sessions:
+                self.forget(bare)
             return None
         record, items, shared = loaded
-        if known is not None and known.id == record.user_id:
-            known.refresh(record)
+        if known is None or known.id != record.user_id:
+            account = Account(record, items, shared)
+            self._keep_idle(account)
+            return account
+        known.refresh(record)
+        known.is_stale = False
+        if not known.sessions:  # with sessions, the roster is kept true change by change: they have to be told
             known.set_roster(items, shared)
-            return known
-        account = Account(record, items, shared)
-        self._keep_idle(account)
+        return known
+
+    def invalidate(self, bare: str) -> Account | None:
+        """The database was written to: what is in memory, or being read, is not true any more."""
+        if bare in self._loading:
+            self._outdated.add(bare)
+        account = self.in_memory(bare)
+        if account is not None:
+            account.is_stale = True
         return account
 
     def in_memory(self, bare: str) -> Account | None:
@@ -91,6 +107,7 @@ class Directory:
 
     def forget_idle_of(self, user_ids: set[int]) -> None:
         """Drop these from memory where they have no session."""
+        self._outdated.update(self._loading)
         for bare in [bare for bare, account in self._idle.items() if account.id in user_ids]:
             del self._idle[bare]
 

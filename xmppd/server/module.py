@@ -93,10 +93,10 @@ class StreamFeature:
     """What a module adds to <stream:features/>; informs only, negotiation is by IQ or element of its own."""
 
     xml: bytes
-    needs: Has = Has.NOTHING
-    until: Has = Has.NOTHING
+    needs: int = Has.NOTHING
+    until: int = Has.NOTHING
 
-    def is_open(self, has: Has) -> bool:
+    def is_open(self, has: int) -> bool:
         return has & self.needs == self.needs and not has & self.until
 
 
@@ -168,7 +168,7 @@ class Module:
     async def stop(self) -> None:
         """Called once when the server stops."""
 
-    def stream_offers(self, has: Has) -> bytes:
+    def stream_offers(self, has: int) -> bytes:
         """What this module adds to the stream features of a stream in this state."""
         return b"".join(feature.xml for feature in self.stream_features if feature.is_open(has))
 

@@ -81,6 +81,7 @@ class Server:
         self._endless: set[asyncio.Task[Any]] = set()
         self._replies: dict[tuple[str, str], asyncio.Future[Stanza]] = {}
         self._pool = ParserPool(AUTHENTICATED)
+        self._offers: dict[int, bytes] = {}
         for cls in module_classes() if classes is None else classes:
             self.add_module(cls)
 
@@ -176,6 +177,7 @@ class Server:
 
     def sweep(self) -> None:
         self.tick = self.clock.monotonic()
+        self._offers.clear()
         deadline = self.clock.now() - limits.LOGIN_TIMEOUT.value
         for connection in [c for c in self.unauthenticated if c.since < deadline]:
             connection.close(StreamError("connection-timeout", "no login"))
@@ -220,7 +222,12 @@ class Server:
         )
 
     def extra_features(self, stream: ClientStream) -> bytes:
-        return b"".join(module.stream_offers(stream.has) for module in self.modules)
+        """What modules add, kept until the next sweep: every login reads it three times."""
+        offers = self._offers.get(stream.has)
+        if offers is None:
+            offers = b"".join(module.stream_offers(stream.has) for module in self.modules)
+            self._offers[stream.has] = offers
+        return offers
 
     # -- stanzas that go to nobody's account
 

@@ -25,7 +25,7 @@ from xmppd.protocol.stream.features import CLIENT_FEATURES, Has
 from xmppd.protocol.writer import escape_attr, write
 
 MAX_WAITING_BYTES = 64 * 1024  # what a client may send ahead while we answer its last step
-BEFORE_LOGIN = Limits()
+BEFORE_LOGIN = ParserPool(Limits())
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class ClientStream:
 
     def __init__(self, policy: Policy, *, is_direct_tls: bool = False) -> None:
         self._policy = policy
-        self.has = Has.TLS if is_direct_tls else Has.NOTHING
+        self.has: int = Has.TLS if is_direct_tls else Has.NOTHING
         self.is_direct_tls = is_direct_tls
         self.domain = ""  # the one that the client asked for, prepared
         self.id = ""
@@ -220,7 +220,10 @@ class ClientStream:
         self.lang = attrs.get("xml:lang", "")[:35]
         problem = self._header_problem(header)
         context = header.context()
-        self._parser = StanzaParser(BEFORE_LOGIN, context)
+        if context == CLIENT_CONTEXT:
+            self._parser = BEFORE_LOGIN.borrow()
+        else:
+            self._parser = StanzaParser(BEFORE_LOGIN.limits, context)
         self._send_header(attrs.get("from", "") if problem is None else "")
         if problem is not None:
             raise problem
@@ -336,9 +339,7 @@ class ClientStream:
     def _restart(self) -> None:
         self._header = HeaderParser()
         self.is_header_sent = False
-        if self._parser is not None:
-            self._parser.close()
-            self._parser = None
+        self._drop_parser()
         self._is_waiting = False
 
     def _on_sasl(self, name: str, stanza: Stanza) -> Event | None:
@@ -417,11 +418,11 @@ class ClientStream:
             f"<iq type='result' id='{escape_attr(request.id)}'><bind xmlns='{BIND}'>"
             f"<jid>{escape_attr(jid.full_str)}</jid></bind></iq>"
         )
-        self.has |= Has.BOUND
-        self._is_waiting = False
         assert self._parser is not None
         context = self._parser.context
-        self._parser.close()
+        self._drop_parser()
+        self.has |= Has.BOUND
+        self._is_waiting = False
         self._parser = None if context == CLIENT_CONTEXT else StanzaParser(self._policy.pool.limits, context)
 
     def bind_failed(self, request: Stanza, error: StanzaError) -> None:
@@ -448,6 +449,7 @@ class ClientStream:
         self._write("</stream:stream>")
         self.is_closed = True
         self._drop_parser()
+        self._input = b""
 
     def _fail(self, error: StreamError) -> Closed:
         self.close(error)
@@ -459,10 +461,14 @@ class ClientStream:
         return Closed()
 
     def _drop_parser(self) -> None:
-        if self._parser is not None:
-            self._parser.close()
-            self._parser = None
-        self._input = b""
+        """The parser of the negotiation is over; a usual one goes back to where it came from."""
+        parser, self._parser = self._parser, None
+        if parser is None:
+            return
+        if parser.is_canonical and parser.is_idle and not self.has & Has.BOUND:
+            BEFORE_LOGIN.give_back(parser)
+        else:
+            parser.close()
 
     def _write(self, text: str) -> None:
         self._output.append(text.encode())
