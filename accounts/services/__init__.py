@@ -27,6 +27,7 @@ from accounts.services.login import (
 )
 from accounts.services.search import Page, UserFilters, filtered_users, search_users
 from accounts.services.users import (
+    Seen,
     check_password_policy,
     create_user,
     delete_user,
@@ -44,6 +45,7 @@ __all__ = [
     "LoginRefused",
     "Page",
     "Row",
+    "Seen",
     "Status",
     "UserFilters",
     "add_member",
