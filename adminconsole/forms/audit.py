@@ -1,0 +1,237 @@
+"""The audit log in words: what actions are called, an entry as a page shows it, the filters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+from django import forms
+from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from xmppd.services.audit import AuditEntry
+
+# action -> what happened, the icon
+ACTIONS: dict[str, tuple[str | Promise, str]] = {
+    "login": (gettext_lazy("Signed in"), "login"),
+    "login-succeeded": (gettext_lazy("Signed in"), "login"),
+    "login-failed": (gettext_lazy("Failed to sign in"), "error"),
+    "login-link-made": (gettext_lazy("Made a sign-in link"), "link"),
+    "login-link-used": (gettext_lazy("Signed in by a link"), "login"),
+    "logout": (gettext_lazy("Signed out"), "logout"),
+    "setup-finished": (gettext_lazy("Finished the set-up"), "flame"),
+    "domain-created": (gettext_lazy("Created a domain"), "globe"),
+    "user-created": (gettext_lazy("Created a user"), "user-plus"),
+    "user-changed": (gettext_lazy("Changed a user"), "edit"),
+    "user-deleted": (gettext_lazy("Deleted a user"), "trash"),
+    "user-locked": (gettext_lazy("Locked a user"), "lock"),
+    "user-unlocked": (gettext_lazy("Unlocked a user"), "unlock"),
+    "password-changed": (gettext_lazy("Set a password"), "key"),
+    "role-changed": (gettext_lazy("Changed a role"), "shield"),
+    "roster-item-added": (gettext_lazy("Added a contact"), "plus"),
+    "roster-item-changed": (gettext_lazy("Changed a contact"), "edit"),
+    "roster-item-removed": (gettext_lazy("Removed a contact"), "minus"),
+    "group-created": (gettext_lazy("Created a group"), "group"),
+    "group-changed": (gettext_lazy("Changed a group"), "edit"),
+    "group-deleted": (gettext_lazy("Deleted a group"), "trash"),
+    "group-member-added": (gettext_lazy("Added a group member"), "user-plus"),
+    "group-member-removed": (gettext_lazy("Removed a group member"), "minus"),
+    "group-members-changed": (gettext_lazy("Changed the members of a group"), "group"),
+    "group-admin-changed": (gettext_lazy("Changed a group administrator"), "star"),
+    "setting-changed": (gettext_lazy("Changed a setting"), "settings"),
+    "session-closed": (gettext_lazy("Closed a session"), "power"),
+    "sessions-closed": (gettext_lazy("Closed all sessions of a user"), "power"),
+    "message-sent": (gettext_lazy("Sent a message"), "send"),
+    "certificate-made": (gettext_lazy("Made a certificate"), "certificate"),
+}
+DESTRUCTIVE = frozenset({"user-deleted", "group-deleted", "user-locked", "login-failed"})
+
+# keys of `before` and `after` -> what a person calls them
+FIELDS: dict[str, str | Promise] = {
+    "value": gettext_lazy("Value"),
+    "username": gettext_lazy("User name"),
+    "name": gettext_lazy("Name"),
+    "email": gettext_lazy("E-mail"),
+    "role": gettext_lazy("Role"),
+    "description": gettext_lazy("Description"),
+    "display_name": gettext_lazy("Name in contact lists"),
+    "sharing": gettext_lazy("Contact list sharing"),
+    "shared_with": gettext_lazy("Shared with"),
+    "locked_from": gettext_lazy("Locked from"),
+    "locked_until": gettext_lazy("Locked until"),
+    "lock_reason": gettext_lazy("Reason"),
+    "reason": gettext_lazy("Reason"),
+    "member": gettext_lazy("Member"),
+    "added": gettext_lazy("Added"),
+    "removed": gettext_lazy("Removed"),
+    "admin": gettext_lazy("Administrator"),
+    "is_admin": gettext_lazy("Administrator"),
+    "is_primary": gettext_lazy("Primary"),
+    "jid": gettext_lazy("Address"),
+    "groups": gettext_lazy("Groups"),
+    "subscription": gettext_lazy("Subscription"),
+}
+
+
+def action_label(action: str) -> str:
+    """`user-created` -> Created a user; an action without a label of its own in plain words."""
+    if action in ACTIONS:
+        return str(ACTIONS[action][0])
+    return action.replace("-", " ").replace("_", " ").capitalize()
+
+
+def shown(value: Any) -> str:
+    """A JSON value as text."""
+    if value is None or value == "" or value == []:
+        return ""
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    if isinstance(value, str | int | float):
+        return str(value)
+    if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
+        return ", ".join(str(item) for item in value)
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One field before and after; None where it did not exist, "" where it was empty."""
+
+    name: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the log with its words."""
+
+    row: AuditEntry
+
+    @property
+    def label(self) -> str:
+        return action_label(self.row.action)
+
+    @property
+    def icon(self) -> str:
+        return ACTIONS.get(self.row.action, ("", "audit"))[1]
+
+    @property
+    def is_destructive(self) -> bool:
+        return self.row.action in DESTRUCTIVE
+
+    @property
+    def door(self) -> str:
+        return str(self.row.get_door_display())
+
+    @property
+    def changes(self) -> list[Change]:
+        before, after = _mapping(self.row.before), _mapping(self.row.after)
+        return [
+            Change(
+                str(FIELDS.get(key, key)),
+                shown(before[key]) if key in before else None,
+                shown(after[key]) if key in after else None,
+            )
+            for key in {**before, **after}
+        ]
+
+    @property
+    def summary(self) -> str:
+        """One line for the table: the detail, or what changed."""
+        if self.row.detail:
+            return self.row.detail
+        parts = [
+            f"{change.name}: {change.before or '–'} → {change.after or '–'}"
+            if change.before is not None and change.after is not None
+            else f"{change.name}: {change.before or change.after}"
+            for change in self.changes
+            if change.before or change.after
+        ]
+        return "; ".join(parts)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """Rows of older versions may hold anything."""
+    if value is None:
+        return {}
+    return value if isinstance(value, Mapping) else {"value": value}
+
+
+class FilterForm(forms.Form):
+    """What `?...` of the list may say; what cannot be understood is an error at its field and filters nothing."""
+
+    q = forms.CharField(required=False, max_length=200, label=gettext_lazy("Text"))
+    actor = forms.CharField(
+        required=False,
+        max_length=512,
+        label=gettext_lazy("Who"),
+        help_text=gettext_lazy("The whole address"),
+    )
+    target = forms.CharField(
+        required=False,
+        max_length=512,
+        label=gettext_lazy("To what"),
+        help_text=gettext_lazy("The whole address or name"),
+    )
+    action = forms.ChoiceField(required=False, label=gettext_lazy("Action"))
+    door = forms.ChoiceField(required=False, label=gettext_lazy("Through"))
+    since = forms.DateField(
+        required=False,
+        label=gettext_lazy("From day"),
+        widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
+        input_formats=["%Y-%m-%d"],
+    )
+    until = forms.DateField(
+        required=False,
+        label=gettext_lazy("To day"),
+        widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
+        input_formats=["%Y-%m-%d"],
+    )
+
+    def __init__(self, data: Mapping[str, Any], actions: list[str]) -> None:
+        super().__init__(data, use_required_attribute=False)
+        known = sorted(actions, key=action_label)
+        self._choices("action", [("", _("Any action")), *((name, action_label(name)) for name in known)])
+        self._choices("door", [("", _("Any way")), *AuditEntry.Door.choices])
+
+    def _choices(self, name: str, choices: list[tuple[str, Any]]) -> None:
+        field = self.fields[name]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices = choices
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        since, until = data.get("since"), data.get("until")
+        if since and until and until < since:
+            self.add_error("until", _("This is before the first day."))
+        return data
+
+    def criteria(self) -> dict[str, Any]:
+        """Arguments of xmppd.services.audit.search(); days are those of the server's time zone, both included."""
+        self.is_valid()
+        data = self.cleaned_data
+        wanted: dict[str, Any] = {name: data.get(name) or "" for name in ("actor", "target", "action", "door")}
+        wanted["query"] = data.get("q") or ""
+        wanted["since"] = _start_of(data.get("since"))
+        until = data.get("until")
+        wanted["until"] = _start_of(until + timedelta(days=1)) if until and until < date.max else None
+        return wanted
+
+    @property
+    def is_filtering(self) -> bool:
+        return any(self.data.get(name) for name in self.fields)
+
+
+def _start_of(day: date | None) -> datetime | None:
+    if day is None:
+        return None
+    try:
+        return timezone.make_aware(datetime.combine(day, time.min))
+    except OverflowError:
+        return None

@@ -1,0 +1,220 @@
+"""The form of one setting: a control that suits its type, limits and units said, checked by the registry itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from adminconsole.cautions import BY_SETTING, Caution, caution_about
+from xmppd.services.properties import Setting
+
+TIME_UNITS = (
+    ("0.001", gettext_lazy("milliseconds")),
+    ("1", gettext_lazy("seconds")),
+    ("60", gettext_lazy("minutes")),
+    ("3600", gettext_lazy("hours")),
+    ("86400", gettext_lazy("days")),
+)
+SIZE_UNITS = (
+    ("1", gettext_lazy("bytes")),
+    ("1024", gettext_lazy("KiB")),
+    ("1048576", gettext_lazy("MiB")),
+    ("1073741824", gettext_lazy("GiB")),
+)
+MAX_TEXT_CHARS = 10_000
+
+
+class AmountWidget(forms.MultiWidget):
+    """A number and its unit, side by side under one label."""
+
+    use_fieldset = False
+
+    def __init__(self, units: Sequence[tuple[str, Any]], is_whole: bool) -> None:
+        self.units = [unit for unit, _label in units]
+        number = forms.NumberInput(attrs={"step": "1" if is_whole else "any", "min": "0"})
+        super().__init__([number, forms.Select(attrs={"aria-label": _("Unit")}, choices=units)])
+
+    def id_for_label(self, id_: str) -> str:
+        return f"{id_}_0" if id_ else ""
+
+    def decompress(self, value: float | None) -> list[Any]:
+        """Base units (seconds, bytes) in the largest unit that leaves a whole number."""
+        if value is None:
+            return [None, "1" if "1" in self.units else self.units[0]]
+        for unit in reversed(self.units):
+            if value and (value / float(unit)) == int(value / float(unit)):
+                return [int(value / float(unit)), unit]
+        return [f"{value:g}", "1"]
+
+
+class AmountField(forms.MultiValueField):
+    """Seconds or bytes as a number, from a number and a unit."""
+
+    def __init__(self, units: Sequence[tuple[str, Any]], *, is_whole: bool, **kwargs: Any) -> None:
+        fields = (forms.FloatField(min_value=0), forms.ChoiceField(choices=units))
+        super().__init__(fields, widget=AmountWidget(units, is_whole), require_all_fields=False, **kwargs)
+
+    def compress(self, values: list[Any]) -> float | None:
+        if not values or values[0] is None:
+            return None
+        return float(values[0]) * float(values[1])
+
+
+class SettingForm(forms.Form):
+    """Field `value`; after is_valid() `cleaned_data["value"]` is what the registry takes.
+
+    `understood` appears where a dangerous value is chosen anew: the caution is shown first.
+    """
+
+    understood = forms.BooleanField(required=False, widget=forms.HiddenInput)
+
+    def __init__(self, setting: Setting[Any], data: Any = None) -> None:
+        self.setting = setting
+        super().__init__(data)
+        self.fields["value"] = _field(setting)
+        self.fields["value"].help_text = _limits(setting)
+        self.initial["value"] = _initial(setting)
+        self.caution: Caution | None = None
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if "value" in self.errors:
+            return data
+        try:
+            data["value"] = self._convert(data.get("value"))
+        except ValidationError as error:
+            self.add_error("value", error)
+            return data
+        caution = caution_about(self.setting, data["value"])
+        if caution is not None and caution_about(self.setting, self.setting.value) is None:
+            self.caution = caution
+        return data
+
+    @property
+    def needs_consent(self) -> bool:
+        """Whether the value is dangerous and nobody has said that it is meant."""
+        return self.caution is not None and not self.cleaned_data.get("understood")
+
+    def _convert(self, value: Any) -> Any:
+        """What the control gave -> the registry's type, checked against its limits."""
+        kind = self.setting.kind
+        if kind == "timedelta" and value is not None:
+            try:
+                value = timedelta(seconds=value)
+            except OverflowError:
+                raise ValidationError(_("This is too long.")) from None
+        elif kind == "size" and value is not None:
+            if value != int(value):
+                raise ValidationError(_("Bytes cannot be divided."))
+            value = int(value)
+        elif kind == "list" and isinstance(value, str):
+            value = self.setting.parse(value)
+        if value is None:
+            raise ValidationError(_("Enter a value."))
+        return self.setting.clean(value)
+
+
+def _field(setting: Setting[Any]) -> forms.Field:
+    kind, label = setting.kind, _("Value")
+    field: forms.Field
+    if setting.secret:
+        field = forms.CharField(
+            required=False,
+            max_length=MAX_TEXT_CHARS,
+            widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        )
+        label = _("New value")
+    elif kind == "bool":
+        field = forms.BooleanField(required=False, widget=forms.CheckboxInput(attrs={"role": "switch"}))
+        label = _("On")
+    elif setting.choices is not None and kind == "list":
+        field = forms.MultipleChoiceField(
+            required=False, choices=setting.choices, widget=forms.CheckboxSelectMultiple
+        )
+    elif setting.choices is not None:
+        field = forms.TypedChoiceField(
+            choices=[(value, _capital(text)) for value, text in setting.choices],
+            coerce=int if kind == "int" else str,
+            widget=forms.RadioSelect if len(setting.choices) <= 6 else forms.Select,
+        )
+        caution = BY_SETTING.get(setting.name)
+        field.choice_help = {  # type: ignore[attr-defined]
+            value: caution.text if caution and caution.when(value) else "" for value, _text in setting.choices
+        }
+    elif kind == "timedelta":
+        units = TIME_UNITS if _has_fractions(setting) else TIME_UNITS[1:]
+        field = AmountField(units, is_whole=False)
+    elif kind == "size":
+        field = AmountField(SIZE_UNITS, is_whole=False)
+    elif kind == "int":
+        field = forms.IntegerField()
+        _bound(field.widget, setting)
+    elif kind == "float":
+        field = forms.FloatField(widget=forms.NumberInput(attrs={"step": "any"}))
+        _bound(field.widget, setting)
+    elif kind == "list":
+        field = forms.CharField(
+            required=False, max_length=MAX_TEXT_CHARS, widget=forms.Textarea(attrs={"rows": 6})
+        )
+        label = _("Values, one per line")
+    else:
+        field = forms.CharField(required=False, max_length=MAX_TEXT_CHARS)
+    field.label = label
+    return field
+
+
+def _bound(widget: forms.Widget, setting: Setting[Any]) -> None:
+    for name, limit in (("min", setting.minimum), ("max", setting.maximum)):
+        if limit is not None:
+            widget.attrs[name] = str(limit)
+
+
+def _has_fractions(setting: Setting[Any]) -> bool:
+    return any(
+        value.total_seconds() % 1
+        for value in (setting.value, setting.default, setting.minimum or timedelta(0))
+    )
+
+
+def _initial(setting: Setting[Any]) -> Any:
+    value = setting.value
+    if setting.secret:
+        return ""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if setting.kind == "list" and setting.choices is None:
+        return "\n".join(value)
+    return value
+
+
+def _limits(setting: Setting[Any]) -> str:
+    """Between what the value must lie, in words."""
+    if setting.secret:
+        return _("It is stored and never shown again. Leave it empty to keep the present value.")
+    if setting.kind == "bool" or setting.choices is not None:
+        return ""
+    low, high = (
+        None
+        if limit is None
+        else (str(limit) if setting.kind == "list" else setting.format(limit))
+        for limit in (setting.minimum, setting.maximum)
+    )
+    names = {"low": low, "high": high}
+    if setting.kind == "list":
+        return _("At most %(high)s entries.") % names if high else ""
+    if low and high:
+        return _("From %(low)s to %(high)s.") % names
+    if low:
+        return _("At least %(low)s.") % names
+    return _("At most %(high)s.") % names if high else ""
+
+
+def _capital(text: Any) -> str:
+    text = str(text)
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,363 @@
+"""Sessions: who is connected, with what, from where; end a session, send a message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import ip_address
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import path, reverse
+from django.utils.functional import Promise, cached_property
+from django.utils.http import url_has_allowed_host_and_scheme, urlencode
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from adminconsole import pages
+from adminconsole.access import actor_of, page
+from adminconsole.events import notify
+from adminconsole.forms.sessions import EVERYBODY, SESSION, USER, CloseForm, MessageForm
+from adminconsole.formats import number
+from xmppd.protocol.jid import JID, JIDError
+from xmppd.services import live
+
+# presence show (RFC 6121 4.7.2.1) -> tone, label; "connected" has sent no presence yet
+PRESENCES: dict[str, tuple[str, str | Promise]] = {
+    "available": ("ok", gettext_lazy("Available")),
+    "chat": ("ok", gettext_lazy("Free to chat")),
+    "away": ("warn", gettext_lazy("Away")),
+    "xa": ("warn", gettext_lazy("Away for long")),
+    "dnd": ("bad", gettext_lazy("Do not disturb")),
+    "connected": ("neutral", gettext_lazy("Not available")),
+}
+MAX_CLIENTS = 50  # in the filter
+MAX_CLIENT_CHARS = 60  # of a name in the filter
+SHOWN_RECIPIENTS = 12
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of live.sessions() with what the page makes of it."""
+
+    facts: dict[str, Any]
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.facts[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    @property
+    def show(self) -> str:
+        """available, chat, away, xa, dnd or connected; what a client made up counts as available."""
+        if self.facts["status"] != "available":
+            return "connected"
+        show = self.facts["show"]
+        return show if show in PRESENCES and show != "connected" else "available"
+
+    @property
+    def presence_tone(self) -> str:
+        return PRESENCES[self.show][0]
+
+    @property
+    def presence_label(self) -> str:
+        return str(PRESENCES[self.show][1])
+
+    @cached_property
+    def since(self) -> datetime:
+        return datetime.fromisoformat(self.facts["since"])
+
+    @property
+    def query(self) -> str:
+        """`jid=...` for links: a resource may hold any character, so it cannot be part of a path."""
+        return urlencode({"jid": self.facts["jid"]})
+
+    @property
+    def user_query(self) -> str:
+        return urlencode({"jid": self.facts["user"]})
+
+    @property
+    def traffic(self) -> int:
+        return int(self.facts["stanzas_in"]) + int(self.facts["stanzas_out"])
+
+    @cached_property
+    def searched(self) -> str:
+        facts = self.facts
+        return "\n".join(
+            (facts["jid"], facts["client"], facts["address"], facts["status_text"], facts["cipher"])
+        ).casefold()
+
+
+def _address_key(row: Row) -> tuple[int, int | str]:
+    """Addresses in the order of their numbers."""
+    try:
+        address = ip_address(row.address)
+    except ValueError:
+        return (99, str(row.address))
+    return (address.version, int(address))
+
+
+SORTS: dict[str, Callable[[Row], Any]] = {
+    "jid": lambda row: row.jid,
+    "client": lambda row: row.client.casefold(),
+    "presence": lambda row: (list(PRESENCES).index(row.show), -row.priority),
+    "tls": lambda row: (row.tls, row.cipher),
+    "address": _address_key,
+    "since": lambda row: row.since,
+    "idle": lambda row: row.idle_seconds,
+    "traffic": lambda row: row.traffic,
+}
+PRESENCE_FILTERS: dict[str, frozenset[str]] = {
+    "available": frozenset({"available", "chat"}),
+    "away": frozenset({"away", "xa"}),
+    "dnd": frozenset({"dnd"}),
+    "connected": frozenset({"connected"}),
+}
+
+
+@page(permission="sessions.view")
+def session_list(request: HttpRequest) -> HttpResponse:
+    is_running, rows = _rows()
+    q = request.GET.get("q", "").strip()
+    presence = pages.choice(request, "presence", PRESENCE_FILTERS)
+    tls = pages.choice(request, "tls", ("yes", "no"))
+    client = request.GET.get("client", "")
+    sort = pages.choice(request, "sort", [key for name in SORTS for key in (name, f"-{name}")], "jid")
+    found = _sorted(_filtered(rows, q, presence, tls, client), sort)
+    context = {
+        "is_running": is_running,
+        "total": len(rows),
+        "users": len({row.user for row in rows}),
+        "plain": sum(not row.tls for row in rows),
+        "page": pages.cut(request, found),
+        "q": q,
+        "sort": sort,
+        "is_filtered": bool(q or presence or tls or client),
+        "filters": _filters(rows, presence, tls, client),
+        "may_change": request.user.can("sessions.change"),  # type: ignore[union-attr]
+    }
+    return render(request, "adminconsole/sessions/list.html", context)
+
+
+@page(permission="sessions.view")
+def session_details(request: HttpRequest) -> HttpResponse:
+    jid = _jid(request)
+    is_running, rows = _rows(jid.partition("/")[0]) if jid else (True, [])
+    row = next((row for row in rows if row.jid == jid), None)
+    context = {
+        "is_running": is_running,
+        "jid": jid,
+        "row": row,
+        "others": [other for other in rows if other.jid != jid],
+        "may_change": request.user.can("sessions.change"),  # type: ignore[union-attr]
+        "may_see_user": request.user.can("users.view"),  # type: ignore[union-attr]
+    }
+    # A page that is open when its session ends fetches itself and should show that.
+    is_refresh = bool(request.headers.get("HX-Request"))
+    status = 200 if row or is_refresh else 404
+    return render(request, "adminconsole/sessions/details.html", context, status=status)
+
+
+@page(permission="sessions.change")
+def session_close(request: HttpRequest) -> HttpResponse:
+    """One session (full JID) or all of a user (bare JID), after a question."""
+    jid = _jid(request)
+    back = _next(request)
+    is_user = "/" not in jid
+    form = CloseForm(request.POST if request.method == "POST" else None)
+    if not jid:
+        messages.error(request, _("This is no address of a session."))
+        return redirect(back)
+    if request.method == "POST" and form.is_valid():
+        try:
+            _close(request, jid, form.cleaned_data["reason"])
+        except live.NotRunningError:
+            messages.error(request, _("The XMPP service does not run."))
+        return redirect(back)
+    return pages.confirm(
+        request,
+        {
+            "title": _("Close all sessions of this user?") if is_user else _("Close this session?"),
+            "text": jid,
+            "consequences": [
+                _("The client is disconnected at once; messages under way to it may be lost."),
+                _("Most clients connect again by themselves. To keep somebody out, lock the account."),
+            ],
+            "icon_name": "power",
+            "submit_label": _("Close all sessions") if is_user else _("Close session"),
+            "cancel_url": back,
+            "form": form,
+        },
+    )
+
+
+def _close(request: HttpRequest, jid: str, reason: str) -> None:
+    actor = actor_of(request)
+    if "/" in jid:
+        if live.close_session(jid=jid, actor=actor, reason=reason):
+            messages.success(request, _("Session closed: %(jid)s") % {"jid": jid})
+        else:
+            messages.warning(request, _("That session had ended already."))
+    else:
+        count = live.close_sessions_of(jid=jid, actor=actor, reason=reason)
+        text = ngettext("%(n)s session closed.", "%(n)s sessions closed.", count) % {"n": number(count)}
+        messages.success(request, text)
+    notify("sessions", "audit")
+
+
+@page(permission="sessions.change")
+def message_send(request: HttpRequest) -> HttpResponse:
+    """Written, then shown with the number of those who get it, then sent."""
+    back = _next(request)
+    if request.method != "POST":
+        return _compose(request, MessageForm(initial=_initial(request)), back)
+    form = MessageForm(request.POST)
+    if not form.is_valid():
+        return _compose(request, form, back)
+    to = form.cleaned_data["to"]
+    is_running, recipients = _rows(to.partition("/")[0])
+    if "/" in to:
+        recipients = [row for row in recipients if row.jid == to]
+    if not is_running:
+        form.add_error(None, _("The XMPP service does not run: nobody is online."))
+    elif not recipients:
+        form.add_error(
+            "to" if to else None, _("Not online at the moment.") if to else _("Nobody is online.")
+        )
+    if form.errors or "edit" in request.POST:
+        return _compose(request, form, back)
+    if "send" not in request.POST:
+        context = {
+            "form": form,
+            "audience": form.cleaned_data["audience"],
+            "recipients": recipients[:SHOWN_RECIPIENTS],
+            "more": max(0, len(recipients) - SHOWN_RECIPIENTS),
+            "count": len(recipients),
+            "users": len({row.user for row in recipients}),
+            "back": back,
+        }
+        return render(request, "adminconsole/sessions/message_review.html", context)
+    try:
+        count = live.send_message(
+            to=to,
+            body=form.cleaned_data["body"],
+            subject=form.cleaned_data["subject"],
+            actor=actor_of(request),
+        )
+    except live.NotRunningError:
+        form.add_error(None, _("The XMPP service does not answer; the message was not sent."))
+        return _compose(request, form, back)
+    notify("audit")
+    text = ngettext("Sent to %(n)s session.", "Sent to %(n)s sessions.", count) % {"n": number(count)}
+    messages.success(request, text)
+    return redirect(back)
+
+
+def _compose(request: HttpRequest, form: MessageForm, back: str) -> HttpResponse:
+    is_running, rows = _rows()
+    context = {
+        "form": form,
+        "is_running": is_running,
+        "total": len(rows),
+        "users": len({row.user for row in rows}),
+        "back": back,
+    }
+    return render(
+        request,
+        "adminconsole/sessions/message.html",
+        context,
+        status=422 if form.errors else 200,
+    )
+
+
+def _initial(request: HttpRequest) -> dict[str, str]:
+    jid = _jid(request)
+    return {"to": jid, "audience": (SESSION if "/" in jid else USER) if jid else EVERYBODY}
+
+
+def _rows(jid: str = "") -> tuple[bool, list[Row]]:
+    """Whether the service runs, and its sessions (of one account)."""
+    try:
+        return True, [Row(facts) for facts in live.sessions(jid)]
+    except live.NotRunningError:
+        return False, []
+
+
+def _jid(request: HttpRequest) -> str:
+    """The local part, domain and perhaps resource of `?jid=`; empty when it is no address of an account."""
+    try:
+        jid = JID.parse(request.GET.get("jid", "").strip())
+    except JIDError:
+        return ""
+    return jid.full_str if jid.local else ""
+
+
+def _next(request: HttpRequest) -> str:
+    """Where to go after it: `?next=` on this site, else the list."""
+    url = request.GET.get("next", "")
+    if url and url_has_allowed_host_and_scheme(url, {request.get_host()}, request.is_secure()):
+        return url
+    return reverse("sessions")
+
+
+def _filtered(rows: Sequence[Row], q: str, presence: str, tls: str, client: str) -> list[Row]:
+    found = list(rows)
+    for word in q.casefold().split():
+        found = [row for row in found if word in row.searched]
+    if presence:
+        found = [row for row in found if row.show in PRESENCE_FILTERS[presence]]
+    if tls:
+        found = [row for row in found if bool(row.tls) == (tls == "yes")]
+    if client:
+        found = [row for row in found if row.client[:MAX_CLIENT_CHARS] == client]
+    return found
+
+
+def _sorted(rows: list[Row], sort: str) -> list[Row]:
+    rows.sort(key=SORTS["jid"])
+    rows.sort(key=SORTS[sort.removeprefix("-")], reverse=sort.startswith("-"))
+    return rows
+
+
+def _filters(rows: Sequence[Row], presence: str, tls: str, client: str) -> list[dict[str, Any]]:
+    clients = sorted({row.client[:MAX_CLIENT_CHARS] for row in rows if row.client}, key=str.casefold)
+    if client and client not in clients:
+        clients.append(client)
+    return [
+        {
+            "name": "presence",
+            "label": _("Presence"),
+            "value": presence,
+            "choices": [
+                ("", _("Any presence")),
+                ("available", _("Available")),
+                ("away", _("Away")),
+                ("dnd", _("Do not disturb")),
+                ("connected", _("Not available")),
+            ],
+        },
+        {
+            "name": "tls",
+            "label": _("Encryption"),
+            "value": tls,
+            "choices": [("", _("Any encryption")), ("yes", _("Encrypted")), ("no", _("Not encrypted"))],
+        },
+        {
+            "name": "client",
+            "label": _("Client"),
+            "value": client,
+            "choices": [("", _("Any client")), *((name, name) for name in clients[:MAX_CLIENTS])],
+        },
+    ]
+
+
+urlpatterns = [
+    path("sessions/", session_list, name="sessions"),
+    path("sessions/details/", session_details, name="session"),
+    path("sessions/close/", session_close, name="session-close"),
+    path("sessions/message/", message_send, name="message"),
+]
