@@ -1,0 +1,76 @@
+"""The groups of one user: add, remove, make admin of the group."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import path
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from accounts import services
+from accounts.models import Group, Membership
+from adminconsole.access import actor_of, page
+from adminconsole.pages import cut
+from adminconsole.views.user_tabs import find_user, user_page
+
+OFFERED = 12  # groups shown to add; a search finds the others
+
+
+@page(permission="users.view", write="groups.change")
+def group_list(request: HttpRequest, user_id: int) -> HttpResponse:
+    user = find_user(user_id)
+    if request.method == "POST":
+        return _add(request, user_id)
+    memberships = Membership.objects.filter(user=user).select_related("group").order_by("group__name")
+    query = request.GET.get("q", "").strip()
+    others = services.search_groups(query, domain=user.domain).exclude(memberships__user=user)
+    offered = list(others[: OFFERED + 1])
+    context = user_page(
+        request,
+        user,
+        "groups",
+        page=cut(request, memberships),
+        q=query,
+        offered=offered[:OFFERED],
+        has_more=len(offered) > OFFERED,
+        may_change=request.user.can("groups.change"),  # type: ignore[union-attr]
+    )
+    return render(request, "adminconsole/users/groups.html", context)
+
+
+def _add(request: HttpRequest, user_id: int) -> HttpResponse:
+    user = find_user(user_id)
+    ids = [int(text) for text in request.POST.getlist("groups") if text.isdigit()]
+    groups = Group.objects.filter(pk__in=ids, domain=user.domain)
+    for group in groups:
+        services.add_member(group, user, actor=actor_of(request))
+    count = len(groups)
+    if count:
+        text = ngettext("Added to %(n)d group.", "Added to %(n)d groups.", count)
+        messages.success(request, text % {"n": count})
+    else:
+        messages.info(request, _("Tick the groups first."))
+    return redirect("user-groups", user_id)
+
+
+@page(permission="groups.change")
+def remove(request: HttpRequest, user_id: int, membership_id: int) -> HttpResponse:
+    membership = get_object_or_404(
+        Membership.objects.select_related("group", "user"), pk=membership_id, user_id=user_id
+    )
+    if request.method == "POST":
+        group = membership.group
+        services.remove_member(membership, actor=actor_of(request))
+        messages.success(
+            request, format_html(_("Removed from {}. To undo, add the group again below."), group.name)
+        )
+    return redirect("user-groups", user_id)
+
+
+urlpatterns = [
+    path("users/<int:user_id>/groups/", group_list, name="user-groups"),
+    path("users/<int:user_id>/groups/<int:membership_id>/remove/", remove, name="user-group-remove"),
+]
