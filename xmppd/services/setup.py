@@ -31,7 +31,7 @@ from xmppd import bootstrap
 from xmppd.bus import channel
 from xmppd.bus.messages import SetupFinished
 from xmppd.services import certificates, db
-from xmppd.services.properties import Setting, set_value
+from xmppd.services.properties import Setting, discover, set_value
 
 log = logging.getLogger("hearth.setup")
 
@@ -49,12 +49,7 @@ LOCALHOST_ONLY = Setting(
     gettext_lazy("Whether the console can be reached from this machine only."),
     restart=True,
 )
-REGISTRATION_OPEN = Setting(
-    "registration.open",
-    bool,
-    False,
-    gettext_lazy("Let everybody who reaches this server make an account with an XMPP client."),
-)
+REGISTRATION_OPEN = "registration.open"  # defined beside its use, in xmppd.modules.register
 
 
 class SetupConflict(Exception):
@@ -63,11 +58,14 @@ class SetupConflict(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SetupAnswers:
-    """What the wizard asks. An empty `database_url` is the built-in SQLite file."""
+    """What the wizard asks. An empty `database_url` is the built-in SQLite file. `admin_credentials`: the password
+    as accounts.credentials encodes it, checked before, in place of the password.
+    """
 
     domain: str
     admin_username: str
-    admin_password: str = field(repr=False)
+    admin_password: str = field(default="", repr=False)
+    admin_credentials: str = field(default="", repr=False)
     hostname: str = ""
     admin_email: str = ""
     language: str = "en"
@@ -141,11 +139,12 @@ def check(answers: SetupAnswers) -> SetupAnswers:
     email = cleaned("admin_email", clean_email, answers.admin_email)
     hostname = cleaned("hostname", clean_domain, answers.hostname) if answers.hostname.strip() else domain
     candidate = User(username=username, domain=Domain(name=domain))
-    cleaned(
-        "admin_password",
-        lambda password: accounts.check_password_policy(password, user=candidate),
-        answers.admin_password,
-    )
+    if not answers.admin_credentials:
+        cleaned(
+            "admin_password",
+            lambda password: accounts.check_password_policy(password, user=candidate),
+            answers.admin_password,
+        )
     if answers.language not in dict(settings.LANGUAGES):
         errors["language"] = [ValidationError(_("This language is not available."))]
     if errors:
@@ -179,14 +178,16 @@ def _write_rows(answers: SetupAnswers, actor: Actor) -> User:
     owner = accounts.create_user(
         domain=domain,
         username=answers.admin_username,
-        password=answers.admin_password,
+        password=None if answers.admin_credentials else answers.admin_password,
+        encoded_password=answers.admin_credentials,
         email=answers.admin_email,
         role=Role.OWNER,
         actor=actor,
     )
+    discover()
     set_value(LANGUAGE.name, answers.language, actor=actor)
     set_value(LOCALHOST_ONLY.name, answers.console_localhost_only, actor=actor)
-    set_value(REGISTRATION_OPEN.name, answers.registration_open, actor=actor)
+    set_value(REGISTRATION_OPEN, answers.registration_open, actor=actor)
     record(actor, "setup-finished", answers.domain)
     return owner
 
@@ -200,7 +201,8 @@ def _existing_owner(domain: Domain, answers: SetupAnswers) -> User:
     if owner is None or not right or domain.name != answers.domain:
         message = _(
             "This database belongs to a Hearth that is set up already. To use it, give its domain and the "
-            "name and password of its owner; otherwise choose an empty database."
+            "name and password of its owner, or start Hearth with DATABASE_URL set to it; otherwise choose an "
+            "empty database."
         )
         raise SetupConflict(message)
     return owner
@@ -216,6 +218,7 @@ def _write_configuration(answers: SetupAnswers) -> None:
     }
     bootstrap.write_toml(settings.CONFIG, values)
     settings.CONFIG.setup_token_path.unlink(missing_ok=True)
+    settings.CONFIG.setup_state_path.unlink(missing_ok=True)
     settings.CONFIG = replace(
         settings.CONFIG, is_set_up=True, database_url=answers.database_url, hostname=answers.hostname
     )
