@@ -28,6 +28,7 @@ from xmppd.server.module import SELF, SERVER, Module, Xep, iq_get, iq_set
 from xmppd.server.session import Session
 from xmppd.services.db import db
 from xmppd.services.properties import Setting
+from xmppd.services.setup import REGISTRATION_OPEN
 
 log = logging.getLogger("hearth.register")
 
@@ -61,12 +62,7 @@ class Register(Module):
     xep = Xep(77, "2.4")
     features = [REGISTER]
 
-    is_open = Setting(
-        "registration.open",
-        bool,
-        False,
-        gettext_lazy("Let everybody who reaches this server make an account with an XMPP client."),
-    )
+    is_open = REGISTRATION_OPEN
     max_per_hour = Setting(
         "registration.max_per_address_and_hour",
         int,
@@ -317,7 +313,7 @@ def submitted(query: Element, form: Form, other_form_type: str = "") -> dict[str
 def refusal(error: ValidationError | PermissionDenied) -> StanzaError:
     """What a service of the accounts refused, as the sender of a stanza is told."""
     if isinstance(error, PermissionDenied):
-        return StanzaError("not-allowed", str(error))
+        return StanzaError("forbidden", str(error))
     parts = error.error_dict.values() if hasattr(error, "error_dict") else [error.error_list]
     codes = {detail.code for part in parts for detail in part}
     text = " ".join(error.messages)
