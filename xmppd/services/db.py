@@ -192,10 +192,10 @@ class DatabaseProblem(Exception):
     driver's own text.
     """
 
-    def __init__(self, code: str, message: str, detail: str = "") -> None:
+    def __init__(self, message: str, code: str = "other", detail: str = "") -> None:
         super().__init__(message)
-        self.code = code
         self.message = message
+        self.code = code
         self.detail = detail
 
 
@@ -204,7 +204,7 @@ def test_database(url: str) -> None:
     try:
         config = bootstrap.database_config(url, settings.CONFIG.home)
     except bootstrap.ConfigurationError as error:
-        raise DatabaseProblem("url", _("This is not a database address."), str(error)) from error
+        raise DatabaseProblem(_("This is not a database address."), "url", str(error)) from error
     engine = str(config["ENGINE"])
     if engine.endswith("sqlite3") and _check_sqlite_file(Path(str(config["NAME"]))):
         return
@@ -234,7 +234,7 @@ def _check_sqlite_file(path: Path) -> bool:
             path.unlink()
     except OSError as error:
         message = _("The file %(path)s cannot be written.") % {"path": path}
-        raise DatabaseProblem("file", message, str(error)) from error
+        raise DatabaseProblem(message, "file", str(error)) from error
     return True
 
 
@@ -249,7 +249,7 @@ def _driver_missing(engine: str, detail: str) -> DatabaseProblem:
     else:
         package = "psycopg[binary]"
         message = _("The driver for PostgreSQL is not installed. Run: %(command)s — and start Hearth again.")
-    return DatabaseProblem("driver", message % {"command": f".venv/bin/pip install '{package}'"}, detail)
+    return DatabaseProblem(message % {"command": f".venv/bin/pip install '{package}'"}, "driver", detail)
 
 
 # Words of the drivers' and servers' messages, in the order of looking. PostgreSQL's come in the server's
@@ -319,4 +319,4 @@ def _explain(error: Exception, config: dict[str, Any]) -> DatabaseProblem:
         "version": _("The database server is too old."),
         "other": _("The database cannot be used."),
     }
-    return DatabaseProblem(code, messages[code] % where, detail)
+    return DatabaseProblem(messages[code] % where, code, detail)

@@ -31,7 +31,7 @@ from xmppd import bootstrap
 from xmppd.bus import channel
 from xmppd.bus.messages import SetupFinished
 from xmppd.services import certificates, db
-from xmppd.services.properties import Setting, discover, set_value
+from xmppd.services.properties import Setting, set_value
 
 log = logging.getLogger("hearth.setup")
 
@@ -49,7 +49,13 @@ LOCALHOST_ONLY = Setting(
     gettext_lazy("Whether the console can be reached from this machine only."),
     restart=True,
 )
-REGISTRATION_OPEN = "registration.open"  # defined beside its use, in xmppd.modules.register
+# Read by xmppd.modules.register; it stands here because set-up writes it.
+REGISTRATION_OPEN = Setting(
+    "registration.open",
+    bool,
+    False,
+    gettext_lazy("Let everybody who reaches this server make an account with an XMPP client."),
+)
 
 
 class SetupConflict(Exception):
@@ -184,10 +190,9 @@ def _write_rows(answers: SetupAnswers, actor: Actor) -> User:
         role=Role.OWNER,
         actor=actor,
     )
-    discover()
     set_value(LANGUAGE.name, answers.language, actor=actor)
     set_value(LOCALHOST_ONLY.name, answers.console_localhost_only, actor=actor)
-    set_value(REGISTRATION_OPEN, answers.registration_open, actor=actor)
+    set_value(REGISTRATION_OPEN.name, answers.registration_open, actor=actor)
     record(actor, "setup-finished", answers.domain)
     return owner
 
