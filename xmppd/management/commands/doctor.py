@@ -1,0 +1,37 @@
+"""manage.py doctor [--json]: look for what is wrong with this installation."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from xmppd.services import doctor
+
+SIGNS = {"ok": "ok  ", "warn": "warn", "bad": "BAD "}
+
+
+class Command(BaseCommand):
+    requires_system_checks: list[str] = []  # noqa: RUF012
+    help = "Look for mistakes in the set-up of this server. Exit code 1 when something is wrong."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="one JSON array of check, level, text, remedy")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        from xmppd.server.loader import module_classes
+
+        module_classes()  # their settings are part of what is looked at
+        findings = doctor.examine()
+        if options["json"]:
+            self.stdout.write(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False, indent=2))
+        else:
+            for finding in findings:
+                self.stdout.write(f"{SIGNS[finding.level]}  {finding.text}")
+                if finding.remedy:
+                    self.stdout.write(f"      → {finding.remedy}")
+        if any(finding.level == "bad" for finding in findings):
+            sys.exit(1)

@@ -1,0 +1,40 @@
+"""manage.py status [--json]: what the running server says of itself."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils.translation import gettext as _
+
+from adminconsole.formats import duration
+from xmppd.services import live
+
+
+class Command(BaseCommand):
+    requires_system_checks: list[str] = []  # noqa: RUF012
+    help = "Show the running server: domain, uptime, ports, users online. Exit code 1 when it does not run."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="the whole status as one JSON object")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            status = live.status()
+        except live.NotRunningError as error:
+            if options["json"]:
+                self.stdout.write(json.dumps({"running": False}))
+            raise CommandError(str(error)) from error
+        if options["json"]:
+            self.stdout.write(json.dumps({"running": True, **status}, indent=2))
+            return
+        ports = ", ".join(f"{row['port']} ({row['name']})" for row in status["listeners"])
+        for label, value in (
+            (_("Domain"), status["domain"]),
+            (_("Running for"), duration(status["uptime_seconds"])),
+            (_("Ports"), ports),
+            (_("Users online"), status["users_online"]),
+            (_("Sessions"), status["sessions"]),
+        ):
+            self.stdout.write(f"{label:<14} {value}")
