@@ -196,7 +196,10 @@ def database_config(url: str, home: Path) -> dict[str, object]:
             },
         }
     options: dict[str, object] = dict(parse_qsl(parts.query))
-    options.setdefault("connect_timeout", 5)
+    try:
+        options["connect_timeout"] = int(str(options.get("connect_timeout", 5)))  # MySQL's driver wants a number
+    except ValueError as error:
+        raise ConfigurationError("DATABASE_URL: connect_timeout is not a number") from error
     if engine.endswith("mysql"):
         options.setdefault("charset", "utf8mb4")
     try:

@@ -35,9 +35,10 @@ def not_ready() -> dict[str, str]:
             reasons["migrations"] = "not applied"
     except (Error, OSError):
         reasons["database"] = "does not answer"
-    if any(settings.CONFIG.ports[name] is not None for name in ("c2s", "c2s_tls")):
+    wanted = {name for name in ("c2s", "c2s_tls") if settings.CONFIG.ports[name] is not None}
+    if wanted:
         try:
-            if not live.status()["listeners"]:
+            if not wanted <= {listener["name"] for listener in live.status()["listeners"]}:
                 reasons["listeners"] = "not open"
         except live.NotRunningError:
             reasons["listeners"] = "the stream service does not answer"

@@ -1,0 +1,1 @@
+"""The first-run wizard. Its addresses exist only until Hearth is set up (adminconsole.middleware.SetupGate)."""
