@@ -55,7 +55,7 @@ class Presence(Module):
         session.account.update_available()
         if was_available:
             self.broadcast(stanza, session.account)
-        self._tell_directed(stanza, session)
+        self._tell_directed(stanza, session, was_available)
         session.send(stanza.to_bytes(session.account.jid))
         if was_available:
             self.server.ask(hooks.session_unavailable, stanza, session)
@@ -70,15 +70,15 @@ class Presence(Module):
         session.presence = None
         if was_available:
             self.broadcast(stanza, session.account)
-        self._tell_directed(stanza, session)
+        self._tell_directed(stanza, session, was_available)
         if was_available:
             self.server.ask(hooks.session_unavailable, stanza, session)
 
-    def _tell_directed(self, stanza: Stanza, session: Session) -> None:
+    def _tell_directed(self, stanza: Stanza, session: Session, was_broadcast: bool) -> None:
         """RFC 6121 4.6.3: targets of directed presence that the broadcast did not reach."""
         targets, session.directed = session.directed, None
         for target in targets or ():
-            if not session.account.is_subscribed_by(target):
+            if not (was_broadcast and session.account.is_subscribed_by(target)):
                 copy = stanza.copy()
                 copy.to = target
                 self._send(copy)
@@ -199,9 +199,7 @@ class Presence(Module):
     # -- delivery; nobody waits for it and nobody hears its errors
 
     def _send(self, stanza: Stanza) -> None:
-        waiting = self.server.router.send(stanza)
-        if waiting is not None:
-            self.server.spawn(waiting)
+        self.server.router.send_later(stanza)
 
     def _deliver(self, stanza: Stanza, account: Account) -> None:
         try:

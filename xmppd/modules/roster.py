@@ -14,7 +14,7 @@ from xmppd.protocol.stream.features import Has
 from xmppd.protocol.writer import clean, escape, escape_attr
 from xmppd.server import hooks
 from xmppd.server.account import Account
-from xmppd.server.module import SELF, Module, StreamFeature, iq_get, iq_set, on
+from xmppd.server.module import ACCOUNT, NOBODY, SELF, Module, StreamFeature, iq_get, iq_set, on
 from xmppd.server.session import Session
 from xmppd.services import roster
 from xmppd.services.db import db
@@ -60,14 +60,18 @@ class Roster(Module):
             changes = await db(roster.changes_since, account.id, number)
             if changes is None or len(changes) >= max(1, len(account.contacts)):
                 return _query(account, version(account))
-            self.server.spawn(self._push_later(origin, [change.contact for change in changes]))
+            self.server.spawn(self._push_later(origin, changes))
         return None
 
-    async def _push_later(self, session: Session, contacts: list[str]) -> None:
-        """Behind the result, which the router sends when the handler has returned."""
-        async with session.account.lock:
-            for contact in contacts:
-                self._push_to(session, contact)
+    async def _push_later(self, session: Session, changes: list[roster.Change]) -> None:
+        """Behind the result, which the router sends when the handler has returned.
+
+        Each with the version of its own change: a client that is cut off between two of them asks for the rest.
+        """
+        account = session.account
+        async with account.lock:
+            for change in changes:
+                self._push_to(session, change.contact, version(account, change.version))
 
     # -- writing
 
@@ -106,66 +110,90 @@ class Roster(Module):
             if removal.previous is not None:
                 self.changed(account, contact, None, removal.version)
         # RFC 6121 2.5.2: the contact is told as if each subscription had been cancelled.
-        if was_visible:
+        if was_visible and not account.is_subscribed_by(contact):
             self._presence.hide_from(account, contact)
         for kind in removal.sends:
             waiting = self.server.router.send(make("presence", from_=account.jid, to=contact, type=kind))
             if waiting is not None:
                 await waiting
 
+    @iq_get(ROSTER, "query", to=[ACCOUNT, NOBODY])
+    @iq_set(ROSTER, "query", to=[ACCOUNT, NOBODY])
+    def refuse(self, iq: Stanza, origin: Session) -> None:
+        """RFC 6121 2.3.3: whose it is alone reads and writes it; nobody learns here who exists."""
+        raise StanzaError("forbidden")
+
     # -- telling
 
     def changed(self, account: Account, contact: JID, item: Item | None, number: int) -> None:
         """Apply a stored change to memory and push it to the interested resources (RFC 6121 2.1.6)."""
+        if 0 < account.roster_version < number - 1:  # somebody else wrote in between, and is yet to be heard
+            self.server.spawn(self._reread(account))
         account.set_item(contact.bare_str, item, number)
-        self.push(account, contact.bare_str)
+        self._push_all(account, [contact.bare_str], version(account))
 
-    def push(self, account: Account, contact: str) -> None:
-        for session in account.sessions.values():
-            if ROSTER in session.interests:
-                self._push_to(session, contact)
+    def _push_all(self, account: Account, contacts: list[str], before: str) -> None:
+        """Only the last push says the new version: who is cut off earlier still has the one `before`."""
+        sessions = [session for session in account.sessions.values() if ROSTER in session.interests]
+        for number, contact in enumerate(contacts, 1):
+            for session in sessions:
+                self._push_to(session, contact, version(account) if number == len(contacts) else before)
 
-    def _push_to(self, session: Session, contact: str) -> None:
+    def _push_to(self, session: Session, contact: str, ver: str) -> None:
         account = session.account
         item = account.contacts.get(contact)
         xml = item_xml(item) if item else f"<item jid='{escape_attr(contact)}' subscription='remove'/>"
         session.send(
             (
                 f"<iq type='set' id='push-{secrets.token_hex(6)}' to='{escape_attr(session.jid.full_str)}'>"
-                f"<query xmlns='{ROSTER}' ver='{version(account)}'>{xml}</query></iq>"
+                f"<query xmlns='{ROSTER}' ver='{ver}'>{xml}</query></iq>"
             ).encode()
         )
 
     # -- written by somebody else
 
     @on(hooks.roster_written)
-    async def roster_written(self, account: Account, contact: JID) -> None:
+    async def roster_written(self, account: Account, number: int) -> None:
         """Console or command changed an item: clients and, as visibility changed, the contact hear of it."""
         async with account.lock:
-            before = set(account.subscribers)
-            stored = await db(roster.load, account.id)
-            account.pending = stored.pending
-            bare = contact.bare_str
-            self.changed(account, contact, stored.items.get(bare), stored.version)
-        self._presence.visibility_changed(account, before, set(account.subscribers))
+            is_known = account.roster_version >= number  # a change of ours is announced before we apply it
+        if not is_known:
+            await self._reread(account)
 
-    @on(hooks.shared_roster_written)
-    async def shared_roster_written(self, account: Account) -> None:
-        """Group members or sharing changed: push what is different."""
+    async def _reread(self, account: Account) -> None:
         async with account.lock:
-            contacts, subscribers = account.contacts, set(account.subscribers)
-            account.set_shared(await db(shared_contacts, account.id))
-            for jid in contacts.keys() | account.contacts.keys():
-                if contacts.get(jid) != account.contacts.get(jid):
-                    self.push(account, jid)
+            subscribers = set(account.subscribers)
+            stored = await db(roster.load, account.id)
+            before, contacts = version(account), account.contacts
+            account.set_roster(stored, account.shared)
+            self._push_all(account, _different(contacts, account.contacts), before)
         self._presence.visibility_changed(account, subscribers, set(account.subscribers))
 
+    @on(hooks.shared_rosters_written)
+    async def shared_rosters_written(self, accounts: list[Account]) -> None:
+        """Group members or sharing changed: push what is different, to all before anybody's presence arrives."""
+        seen_by = []
+        for account in accounts:
+            async with account.lock:
+                seen_by.append((account, set(account.subscribers)))
+                shared = await db(shared_contacts, account.id)
+                before, contacts = version(account), account.contacts
+                account.set_shared(shared)
+                self._push_all(account, _different(contacts, account.contacts), before)
+        for account, subscribers in seen_by:
+            self._presence.visibility_changed(account, subscribers, set(account.subscribers))
 
-def version(account: Account) -> str:
-    """The roster's version (RFC 6121 2.6.1): the number of the last own change, and a fingerprint of the shared part."""
-    if not account.shared_digest:
-        return str(account.roster_version)
-    return f"{account.roster_version}-{account.shared_digest}"
+
+def _different(before: dict[str, Item], after: dict[str, Item]) -> list[str]:
+    return [jid for jid in {**before, **after} if before.get(jid) != after.get(jid)]
+
+
+def version(account: Account, number: int | None = None) -> str:
+    """The roster's version (RFC 6121 2.6.1): the number of the last own change (or of an earlier one), and a
+    fingerprint of the shared part."""
+    if number is None:
+        number = account.roster_version
+    return f"{number}-{account.shared_digest}" if account.shared_digest else str(number)
 
 
 def _query(account: Account, ver: str) -> bytes:

@@ -7,6 +7,7 @@ from typing import cast
 from xmppd.modules.presence import Presence
 from xmppd.modules.roster import Roster
 from xmppd.protocol.jid import JID
+from xmppd.protocol.namespaces import ROSTER
 from xmppd.protocol.stanza import Stanza, make
 from xmppd.server import hooks
 from xmppd.server.account import Account
@@ -76,8 +77,7 @@ class Subscription(Module):
             answer = make("presence", from_=account.jid, to=contact, type=outcome.reply)
             waiting = self.server.router.send(answer)
             if waiting is not None:
-                # Not awaited: the contact's handler may be the one that waits for us.
-                self.server.spawn(waiting)
+                await waiting  # no lock is held here, so the contact's handler may wait for us as well
         if is_visible and not was_visible:
             self._presence.show_to(account, contact)
 
@@ -87,7 +87,7 @@ class Subscription(Module):
         if stanza.type == "subscribe":
             targets = account.available
         else:
-            targets = [s for s in account.sessions.values() if s.interests]
+            targets = [s for s in account.sessions.values() if ROSTER in s.interests]
         for session in targets:
             session.send(data)
 

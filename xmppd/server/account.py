@@ -94,7 +94,7 @@ class Account:
         """Contacts through groups; the list that clients see is own and shared merged."""
         self.shared = shared
         self.shared_digest = shared_digest(shared)
-        self.contacts = {jid: item for jid in self.items.keys() | shared.keys() if (item := self._merged(jid))}
+        self.contacts = {jid: item for jid in {**self.items, **shared} if (item := self._merged(jid))}
         self._index()
 
     def set_item(self, contact: str, item: Item | None, version: int) -> Item | None:

@@ -164,7 +164,6 @@ class ClientConnection:
         self.account = account
         self.mechanism = mechanism.name
         self._login = None
-        self.server.unauthenticated.discard(self)
         self.stream.auth_succeeded(account.jid, data)
         self.after_verb()
 
@@ -178,15 +177,16 @@ class ClientConnection:
     async def _reload_then_bind(self, event: BindRequested) -> None:
         """The account was written to since the login: read it again first."""
         assert self.account is not None
-        self.account = await self.server.directory.load(self.account.jid)
-        if self.account is None:
+        account = await self.server.directory.load(self.account.jid)
+        if account is None or account.id != self.account.id or account.is_locked(self.server.clock.now()):
             self.close(StreamError("not-authorized", "the account is gone"))
         elif not self.is_closed:
+            self.account = account
             self._bind(event)
 
     def _bind(self, event: BindRequested) -> None:
         assert self.account is not None
-        if self.account.is_stale:
+        if self.server.directory.get(self.account.jid) is not self.account:
             self.server.spawn(self._reload_then_bind(event))
             return
         try:
@@ -217,7 +217,7 @@ class ClientConnection:
             if policy == "replace":
                 taken.connection.close(StreamError("conflict"))
             else:
-                resource = f"{resource[:900]}-{secrets.token_hex(3)}"
+                resource = f"{resource.encode()[:900].decode(errors='ignore')}-{secrets.token_hex(3)}"
         if len(account.sessions) >= MAX_SESSIONS.value:
             raise StanzaError("resource-constraint", "too many devices are connected")
         return account.jid.with_resource(resource or secrets.token_urlsafe(9))
@@ -226,6 +226,7 @@ class ClientConnection:
         assert self.account is not None
         self.session = Session(self.server, self.account, jid, self)
         self.account.add(self.session)
+        self.server.unauthenticated.discard(self)
         self.server.directory.now_online(self.account)
         self.server.changes += 1
         log.info("session-opened jid=%s ip=%s mech=%s tls=%s", jid, self.address, self.mechanism, self.tls_version or "-")
@@ -241,6 +242,12 @@ class ClientConnection:
         self._close_wire(is_graceful=error is None or error.condition == "system-shutdown")
 
     def _on_closed(self, event: Closed) -> None:
+        if event.error is None and self.session is not None:
+            self.session.when_done(self._peer_closed)  # what it sent before its closing tag counts
+        else:
+            self._peer_closed()
+
+    def _peer_closed(self) -> None:
         self._write()
         self._close_wire(is_graceful=False)
 
@@ -251,10 +258,13 @@ class ClientConnection:
             self._end_session()
 
     def lost(self) -> None:
-        """The wire is gone, in whatever way."""
+        """The wire is gone, in whatever way; what had come whole before still counts."""
         self.is_closed = True
         self.stream.close()
-        self._end_session()
+        if self.session is not None:
+            self.session.when_done(self._end_session)
+        else:
+            self._end_session()
 
     def _end_session(self) -> None:
         self.server.unauthenticated.discard(self)

@@ -67,10 +67,10 @@ session_unavailable = Hook("session_unavailable", "stanza: Stanza, session: Sess
 session_closed = Hook("session_closed", "session: Session")
 # The account was deleted; its sessions have been closed.
 account_deleted = Hook("account_deleted", "account: Account")
-# Somebody else wrote to a roster that is in memory (console, command): read that item again and push it.
-roster_written = Hook("roster_written", "account: Account, contact: JID")
-# The account's shared contacts are to be computed again, its clients and contacts told.
-shared_roster_written = Hook("shared_roster_written", "account: Account")
+# Somebody else wrote to a roster that is in memory (console, command): read it again, push what differs.
+roster_written = Hook("roster_written", "account: Account, version: int")
+# The shared contacts of these accounts are to be computed again, their clients and contacts told.
+shared_rosters_written = Hook("shared_rosters_written", "accounts: list[Account]")
 
 ALL = [value for value in list(globals().values()) if isinstance(value, Hook)]
 

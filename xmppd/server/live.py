@@ -134,7 +134,8 @@ class Live:
         account = self._account(jid)
         if account is None:
             return 0
-        return self._end_sessions(account, StreamError("policy-violation", reason or "closed by an administrator"))
+        problem = StreamError("policy-violation", reason or "closed by an administrator")
+        return self._end_sessions(account.jid.bare_str, problem)
 
     def message(self, to: str, body: str, subject: str = "") -> int:
         if not to:
@@ -169,12 +170,14 @@ class Live:
         except JIDError:
             return None
 
-    def _end_sessions(self, account: Account, error: StreamError, keep: str = "") -> int:
-        sessions = [s for s in account.sessions.values() if s.jid.full_str != keep]
+    def _end_sessions(self, bare: str, error: StreamError, keep: str = "") -> int:
+        account = self.server.directory.online.get(bare)
+        sessions = [s for s in account.sessions.values() if s.jid.full_str != keep] if account else []
         for session in sessions:
             session.connection.close(error)
         for connection in list(self.server.connections):  # logged in, nothing bound yet
-            if connection.account is account and connection.session is None:
+            who = connection.account
+            if who is not None and connection.session is None and who.jid.bare_str == bare:
                 connection.close(error)
         return len(sessions)
 
@@ -182,52 +185,49 @@ class Live:
 
     def _on_user_created(self, message: messages.UserCreated) -> None:
         """A name that was used before may be used again: nothing of the old account may be left."""
-        self.server.directory.forget(message.jid)
+        account = self.server.directory.invalidate(message.jid)
+        if account is not None and account.id != message.user_id:
+            self._forget_deleted(account)
 
     def _on_user_changed(self, message: messages.UserChanged) -> None:
         self._refresh(message.jid)
 
     def _on_user_deleted(self, message: messages.UserDeleted) -> None:
-        account = self.server.directory.in_memory(message.jid)
-        if account is None or account.id != message.user_id:
-            return
+        account = self.server.directory.invalidate(message.jid)
+        if account is not None and account.id == message.user_id:
+            self._forget_deleted(account)
+
+    def _forget_deleted(self, account: Account) -> None:
         account.is_stale = True
-        self._end_sessions(account, StreamError("not-authorized", "the account was deleted"))
-        self.server.directory.forget(message.jid)
+        self._end_sessions(account.jid.bare_str, StreamError("not-authorized", "the account was deleted"))
+        self.server.directory.forget(account.jid.bare_str)
         self.server.ask(hooks.account_deleted, account)
 
     def _on_user_locked(self, message: messages.UserLocked) -> None:
-        account = self.server.directory.in_memory(message.jid)
-        if account is not None:
-            self._end_sessions(account, StreamError("not-authorized", "the account is locked"))
+        self._end_sessions(message.jid, StreamError("not-authorized", "the account is locked"))
         self._refresh(message.jid)
 
     def _on_password_changed(self, message: messages.PasswordChanged) -> None:
-        account = self.server.directory.in_memory(message.jid)
-        if account is not None:
-            self._end_sessions(account, StreamError("reset", "the password was changed"), message.keep)
+        self._end_sessions(message.jid, StreamError("reset", "the password was changed"), message.keep)
         self._refresh(message.jid)
 
     def _refresh(self, bare: str) -> None:
         """Read the account again: now if it is online, else before its next use."""
-        account = self.server.directory.in_memory(bare)
-        if account is not None:
-            account.is_stale = True
-            if account.sessions:
-                self.server.spawn(self.server.directory.load(account.jid))
+        account = self.server.directory.invalidate(bare)
+        if account is not None and account.sessions:
+            self.server.spawn(self.server.directory.load(account.jid))
 
     def _on_roster_changed(self, message: messages.RosterChanged) -> None:
         account = self.server.directory.in_memory(message.jid)
-        if account is None or account.roster_version >= message.version:
-            return  # not in memory, or the change came from here
-        if not account.sessions:
-            account.is_stale = True
-            return
-        self.server.ask(hooks.roster_written, account, JID.parse(message.contact))
+        if account is None or not account.sessions:
+            self.server.directory.invalidate(message.jid)
+        elif account.roster_version < message.version:  # else the change came from here
+            self.server.ask(hooks.roster_written, account, message.version)
 
     def _on_shared_rosters_changed(self, message: messages.SharedRostersChanged) -> None:
         wanted = set(message.user_ids)
-        for account in [a for a in self.server.directory.online.values() if a.id in wanted]:
-            self.server.ask(hooks.shared_roster_written, account)
         self.server.directory.forget_idle_of(wanted)
+        accounts = [account for account in self.server.directory.online.values() if account.id in wanted]
+        if accounts:
+            self.server.ask(hooks.shared_rosters_written, accounts)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from xmppd.protocol.element import Element
 from xmppd.protocol.errors import StanzaError
 from xmppd.protocol.jid import JID
-from xmppd.protocol.stanza import Stanza, error, result
+from xmppd.protocol.stanza import Stanza, error, make, result
 from xmppd.server import hooks
 from xmppd.server.hooks import STOP
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 SUBSCRIPTION_TYPES = frozenset({"subscribe", "subscribed", "unsubscribe", "unsubscribed"})
 PRESENCE_TYPES = SUBSCRIPTION_TYPES | {"", "unavailable", "probe", "error"}
 MESSAGE_TYPES = {"": 0, "normal": 0, "chat": 1, "groupchat": 2, "headline": 3, "error": 4}
+
+MAX_DIRECTED = 10_000  # targets of one session's directed presence that we remember
 
 # RFC 6121 8.5, messages. A row is (address, the account's resources), a column the type. Letters:
 #   B the most available resources    A all non-negative resources    O offline store
@@ -123,6 +125,8 @@ class Router:
             if stanza.to.resource:
                 raise StanzaError("service-unavailable")
             return self._handle_iq(stanza, self.origin(stanza.from_), "nobody")
+        elif stanza.type == "probe":  # what an account says to those who may not see it (RFC 6121 4.3.2)
+            self.send_later(make("presence", from_=stanza.to.bare, to=stanza.from_.bare, type="unsubscribed"))
         return None
 
     def to_account(self, stanza: Stanza, account: Account) -> Awaitable[object] | None:
@@ -300,6 +304,12 @@ class Router:
             return None
         return None if waiting is None else _without_error(waiting)
 
+    def send_later(self, stanza: Stanza) -> None:
+        """The same where nobody waits for it."""
+        waiting = self.send(stanza)
+        if waiting is not None:
+            self.server.spawn(waiting)
+
     def answer_error(self, stanza: Stanza, problem: StanzaError) -> None:
         """Send the error to the stanza's sender, when that is a session here."""
         answer = error(stanza, problem)
@@ -335,8 +345,10 @@ def _note_directed(stanza: Stanza, session: Session) -> None:
         session.directed = set()
     if stanza.type == "unavailable":
         session.directed.discard(stanza.to)
-    else:
+    elif len(session.directed) < MAX_DIRECTED or stanza.to in session.directed:
         session.directed.add(stanza.to)
+    else:
+        raise StanzaError("resource-constraint", "presence was sent directly to too many")
 
 
 def check_iq(stanza: Stanza) -> None:

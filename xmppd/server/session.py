@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ class Session:
     """
 
     __slots__ = (
+        "_at_end",
         "_backlog",
         "account",
         "connection",
@@ -62,6 +63,7 @@ class Session:
         self.stanzas_out = 0
         self.is_closed = False
         self._backlog: deque[Stanza] | None = None  # what came while a handler waits for the database
+        self._at_end: Callable[[], None] | None = None
 
     # -- out
 
@@ -83,6 +85,8 @@ class Session:
         if self._backlog is not None:
             self._backlog.append(stanza)
             return
+        if self.is_closed:
+            return  # it was read together with the stanza that ended the stream
         waiting = self._try(stanza)
         if waiting is not None:
             self._backlog = deque()
@@ -100,11 +104,21 @@ class Session:
             self._failed(stanza)
         return None
 
+    def when_done(self, call: Callable[[], None]) -> None:
+        """Call it once all that has come from the client is dealt with; at once when nothing waits."""
+        if self._backlog is None:
+            call()
+        else:
+            self._at_end = call
+
     def _failed(self, stanza: Stanza) -> None:
-        """A handler broke: only this stanza suffers (reliability F20)."""
+        """A handler broke: only this stanza suffers."""
         log.exception("%s: %r failed", self.jid, stanza)
         self.server.metrics.count("stanza_failures")
-        self.send_error(stanza, StanzaError("internal-server-error"))
+        if stanza.kind:
+            self.send_error(stanza, StanzaError("internal-server-error"))
+        else:
+            self.connection.close(StreamError("internal-server-error"))  # no way to say it of this element alone
 
     async def _finish(self, waiting: Awaitable[object], stanza: Stanza) -> None:
         """Await a handler, then what queued behind it."""
@@ -125,6 +139,8 @@ class Session:
             if next_waiting is None:
                 self._backlog = None
                 self.connection.resume_reading()
+                if self._at_end is not None:
+                    self._at_end()
                 return
             waiting = next_waiting
 
