@@ -370,7 +370,7 @@ def _port_problem(name: str, host: str, port: int, error: OSError) -> str:
     where = f"{host}:{port}" if host else str(port)
     return _("Port %(where)s cannot be opened (%(reason)s). Set %(variable)s to another port, for example %(example)s.") % {
         "where": where,
-        "reason": error.strerror or error,
+        "reason": os.strerror(error.errno) if error.errno else error,
         "variable": variable,
         "example": f"{variable}={port + 100 if 0 < port < 65000 else 0}",
     }
