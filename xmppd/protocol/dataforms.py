@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from xmppd.protocol.element import E, Element
 from xmppd.protocol.errors import StanzaError
@@ -21,6 +22,7 @@ MULTIPLE = frozenset({"jid-multi", "list-multi", "text-multi"})
 TYPES = MULTIPLE | {"boolean", "fixed", "hidden", "jid-single", "list-single", "text-private", "text-single"}
 _BOOLEANS = {"1": True, "true": True, "0": False, "false": False}  # 3.3, the lexical forms of xs:boolean
 
+Text = Any  # a str, or a lazily translated one, which is written in the language of that moment
 Scalar = str | int | JID  # bool is an int
 Value = Scalar | Sequence[Scalar] | None
 Parsed = str | bool | int | JID | list[str] | list[JID]
@@ -29,12 +31,12 @@ Parsed = str | bool | int | JID | list[str] | list[JID]
 @dataclass(frozen=True, slots=True)
 class Option:
     value: str
-    label: str = ""
+    label: Text = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One question, or its answer. Labels and descriptions may be lazily translated texts.
+    """One question, or its answer.
 
     `minimum` and `maximum` bound the number when `datatype` is xs:integer, and how many values may be chosen
     or given for a field of several. `is_open`: values beside the options are welcome.
@@ -42,11 +44,11 @@ class Field:
 
     var: str
     type: str = "text-single"
-    label: str = ""
+    label: Text = ""
     value: Value = None
     options: Sequence[Option] = ()
     is_required: bool = False
-    description: str = ""
+    description: Text = ""
     datatype: str = ""
     minimum: int | None = None
     maximum: int | None = None
@@ -176,8 +178,8 @@ class Form:
 
     form_type: str
     fields: Sequence[Field]
-    title: str = ""
-    instructions: str = ""
+    title: Text = ""
+    instructions: Text = ""
 
     def filled(self, values: Mapping[str, Value]) -> Form:
         """The same form with these values; fields that are not named keep theirs."""
@@ -248,7 +250,7 @@ def form_type_of(x: Element) -> str:
 
 
 def table(
-    form_type: str, columns: Sequence[Field], rows: Iterable[Mapping[str, Value]], title: str = ""
+    form_type: str, columns: Sequence[Field], rows: Iterable[Mapping[str, Value]], title: Text = ""
 ) -> Element:
     """A result of many items (3.4): <reported/> names the columns, each <item/> is a row."""
     return E(
@@ -273,7 +275,7 @@ def cancel() -> Element:
     return E(DATA_FORMS, "x", type="cancel")
 
 
-def _head(title: str, instructions: str) -> list[Element]:
+def _head(title: Text, instructions: Text) -> list[Element]:
     head = [E(DATA_FORMS, "title", str(title))] if title else []
     return head + ([E(DATA_FORMS, "instructions", str(instructions))] if instructions else [])
 
