@@ -77,6 +77,39 @@ def test_set_up_from_the_environment_is_private_and_repeatable(home):
     assert (code, out) == (0, "Hearth is set up already for 127.0.0.1.")
 
 
+WAITING = """
+import sys
+import django
+django.setup()
+from django.conf import settings
+from accounts import services
+from xmppd.services import setup
+assert not setup.is_set_up()
+print("waiting", flush=True)
+sys.stdin.readline()
+print(setup.is_set_up(), services.primary_domain(), settings.CONFIG.hostname)
+"""
+
+
+def test_waiting_server_uses_the_database_that_the_command_set_up(tmp_path):
+    home = Home(tmp_path)
+    environ = {**os.environ, "HEARTH_HOME": str(tmp_path), "DATABASE_URL": "", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", WAITING]
+    with subprocess.Popen(command, env=environ, stdin=-1, stdout=-1, text=True) as waiting:
+        assert waiting.stdout.readline() == "waiting\n"
+        code, _out, err = home.manage(
+            "setup",
+            "--noinput",
+            HEARTH_DOMAIN="example.net",
+            HEARTH_ADMIN_PASSWORD="correct horse",
+            DATABASE_URL=f"sqlite://{tmp_path}/elsewhere.sqlite3",
+        )
+        assert code == 0, err
+        out, _err = waiting.communicate("\n", timeout=60)
+    assert out == "True example.net example.net\n"
+    assert not (tmp_path / "hearth.sqlite3").exists()
+
+
 def test_set_up_without_answers_says_what_is_missing(tmp_path):
     code, _out, err = Home(tmp_path).manage("setup", "--noinput")
     assert code == 1

@@ -25,6 +25,7 @@ ANSWERS = SetupAnswers(
     language="zh-hans",
     console_localhost_only=True,
     registration_open=True,
+    database_url=settings.CONFIG.database_url,
 )
 
 
@@ -54,7 +55,11 @@ def test_answers_become_a_server(home, actor, heard):
     assert properties.get("console.language") == "zh-hans"
     assert properties.get("console.localhost_only") is True
     assert properties.get("registration.open") is True
-    assert toml(home) == {"set_up": True, "database_url": "", "hostname": "chat.example.org"}
+    assert toml(home) == {
+        "set_up": True,
+        "database_url": ANSWERS.database_url,
+        "hostname": "chat.example.org",
+    }
     assert certificates.read_facts(settings.CONFIG.certificate_path).covers("conference.example.org")
     assert heard[-1] == SetupFinished()
     assert setup.is_set_up()

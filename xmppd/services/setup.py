@@ -64,8 +64,8 @@ class SetupConflict(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SetupAnswers:
-    """What the wizard asks. An empty `database_url` is the built-in SQLite file. `admin_credentials`: the password
-    as accounts.credentials encodes it, checked before, in place of the password.
+    """What the wizard asks. An empty `database_url` is the built-in SQLite file. `admin_credentials` is the
+    password as accounts.credentials encodes it, checked before, in place of the password.
     """
 
     domain: str
@@ -106,8 +106,8 @@ def _adopt_configuration() -> bool:
     config = bootstrap.load()
     if not config.is_set_up:
         return False
-    settings.CONFIG = config
     db.use_database(config.database_url)
+    settings.CONFIG = config
     return True
 
 
@@ -206,8 +206,8 @@ def _existing_owner(domain: Domain, answers: SetupAnswers) -> User:
     if owner is None or not right or domain.name != answers.domain:
         message = _(
             "This database belongs to a Hearth that is set up already. To use it, give its domain and the "
-            "name and password of its owner, or start Hearth with DATABASE_URL set to it; otherwise choose an "
-            "empty database."
+            "name and password of its owner, or start Hearth with DATABASE_URL set to it; "
+            "otherwise choose an empty database."
         )
         raise SetupConflict(message)
     return owner
