@@ -235,6 +235,13 @@ async def subscribe(watcher: Client, watched: Client) -> None:
         client.forget_received()
 
 
+async def settled(server: Server) -> None:
+    """Wait until all that was caused so far, by the bus too, is done."""
+    await asyncio.sleep(0)
+    while tasks := list(server._tasks):
+        await asyncio.wait(tasks)
+
+
 def mismatch(wanted: Element, got: Element, path: str = "") -> str | None:
     """Why `got` is not what was wanted; None when it is."""
     path = f"{path}/{wanted.name}"
