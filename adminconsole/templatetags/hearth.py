@@ -49,7 +49,8 @@ def repeat(context: Context, name: str) -> str:
     """Render a block of this page again, so that one `{% block title %}` serves both <title> and <h1>."""
     blocks = context.render_context.get(BLOCK_CONTEXT_KEY)
     block = blocks.get_block(name) if blocks is not None else None
-    return block.render(context).strip() if block is not None else ""
+    # Rendered, so escaped already; strip() would lose the mark of that.
+    return mark_safe(block.render(context).strip()) if block is not None else ""  # noqa: S308
 
 
 @register.simple_tag

@@ -17,8 +17,8 @@ from django.utils.translation import ngettext
 from accounts import services
 from accounts.models import Group, Membership, User
 from adminconsole.access import actor_of, page
-from adminconsole.forms.groups import SharingForm
 from adminconsole.formats import number
+from adminconsole.forms.groups import SharingForm
 from adminconsole.pages import show_errors
 from adminconsole.views.group_page import find_group, group_page
 

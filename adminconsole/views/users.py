@@ -138,7 +138,7 @@ def _filters(status: str, role: str, group: Group | None) -> list[dict[str, Any]
             "label": _("Role"),
             "value": role,
             "choices": [
-                ("", _("Any role or none")),
+                ("", _("Any role")),
                 (ANY_ROLE, _("Some role")),
                 *((value, label) for value, label in roles.Role.choices if value),
                 ("none", _("No role")),
