@@ -26,7 +26,7 @@ _busy = threading.BoundedSemaphore(2)
 def test(url: str) -> None:
     """Raise DatabaseProblem unless the database can be used now."""
     if not _busy.acquire(blocking=False):
-        raise DatabaseProblem("busy", _("A test is still running. Try again in a moment."))
+        raise DatabaseProblem(_("A test is still running. Try again in a moment."), "busy")
     future = _pool.submit(db.test_database, _with_timeout(url))
     future.add_done_callback(lambda _future: _busy.release())
     try:
@@ -42,7 +42,7 @@ def _nothing_usable(url: str) -> DatabaseProblem:
     """One answer for ports that are closed, filtered or used by something else."""
     host = urlsplit(url).hostname or dict(parse_qsl(urlsplit(url).query)).get("host", "")
     message = _("No database of this kind could be reached at “%(host)s”. Check host, port and firewall.")
-    return DatabaseProblem("unreachable", message % {"host": host})
+    return DatabaseProblem(message % {"host": host}, "unreachable")
 
 
 def _with_timeout(url: str) -> str:
