@@ -85,7 +85,7 @@ class Run:
 class AdHoc(Module):
     """Commands of the domain; a user may also send them to its own account."""
 
-    xep = Xep(50, "1.3.0")
+    xep = Xep(50, "1.3.0", name="Ad-Hoc Commands")
     features = [COMMANDS]
     account_features = [COMMANDS]
 

@@ -48,7 +48,7 @@ class Refused(Exception):
 class AdminCommands(Module):
     """Declares the commands; each stage is a method or a function on a database thread below."""
 
-    xep = Xep(133, "1.3.1")
+    xep = Xep(133, "1.3.1", name="Service Administration")
 
     async def start(self) -> None:
         self.server.module(AdHoc).add(*self._writing(), *self._reading(), *self._counting())

@@ -13,7 +13,6 @@ from xmppd.protocol.errors import StanzaError
 from xmppd.protocol.jid import JID
 from xmppd.protocol.namespaces import CAPS, DISCO_INFO, DISCO_ITEMS, RSM
 from xmppd.protocol.stanza import Stanza
-from xmppd.protocol.stream.features import Has
 from xmppd.protocol.writer import write
 from xmppd.server.account import Account
 from xmppd.server.module import (
@@ -41,7 +40,6 @@ class Disco(Module):
 
     xep = Xep(30, "2.5.0", name="Service Discovery")
     also = [
-        Xep(59, "1.0", name="Result Set Management"),
         Xep(115, "1.6.0", name="Entity Capabilities"),
         Xep(128, "1.0.1", name="Service Discovery Extensions"),
     ]

@@ -41,7 +41,8 @@ EXPIRY_INTERVAL = timedelta(days=1)
 class Offline(Module):
     """Stores what nobody can take now, for the first resource that comes with a priority of at least 0."""
 
-    xep = Xep(160, "1.0.1")
+    xep = Xep(160, "1.0.1", name="Best Practices for Handling Offline Messages")
+    also = [Xep(334, "1.0.0", "for offline messages", name="Message Processing Hints", is_partial=True)]
     features = ["msgoffline"]
 
     async def start(self) -> None:

@@ -14,7 +14,7 @@ from xmppd.server.session import Session
 class Ping(Module):
     """Pings to the server or to an account are answered; silent clients are asked whether they are still there."""
 
-    xep = Xep(199, "2.0.1")
+    xep = Xep(199, "2.0.1", name="XMPP Ping")
     features = [PING]
     account_features = [PING]
 

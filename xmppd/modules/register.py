@@ -59,7 +59,7 @@ MAX_REGISTRATION_FIELD_CHARS = 2000
 class Register(Module):
     """Registration before login by `early_routes`; all else is for accounts that are logged in."""
 
-    xep = Xep(77, "2.4")
+    xep = Xep(77, "2.4", name="In-Band Registration")
     features = [REGISTER]
 
     is_open = REGISTRATION_OPEN
