@@ -65,7 +65,8 @@ class SharingForm(forms.Form):
     def __init__(self, *args: Any, group: Group, **kwargs: Any) -> None:
         chosen = list(group.shared_with.values_list("pk", flat=True))
         initial = {"mode": mode_of(group, chosen), "display_name": group.display_name or group.name}
-        super().__init__(*args, initial={**initial, "groups": chosen}, **kwargs)
+        kwargs["initial"] = {**initial, "groups": chosen}
+        super().__init__(*args, **kwargs)
         others = Group.objects.filter(domain=group.domain).exclude(pk=group.pk).order_by("name")
         ids = list(others.values_list("pk", flat=True)[:MAX_PARTNER_CHOICES])
         self.fields["groups"].queryset = others.filter(pk__in={*ids, *chosen})  # type: ignore[attr-defined]

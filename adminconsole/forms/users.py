@@ -18,7 +18,7 @@ from accounts.services.users import MAX_REASON_CHARS, MIN_LENGTH
 MAX_GROUP_CHOICES = 100
 
 # Without signs that look alike; 20 of 32 are 100 bits.
-PASSWORD_SIGNS = "abcdefghijkmnpqrstuvwxyz23456789"
+ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 
 ROLE_HELP = {
     roles.Role.NONE: _("Chats, and has no access to this console."),
@@ -34,7 +34,7 @@ GENERATED, TYPED = "generated", "typed"
 
 def make_password() -> str:
     """Four groups of five: strong, and can be read out on the telephone."""
-    signs = "".join(secrets.choice(PASSWORD_SIGNS) for _n in range(20))
+    signs = "".join(secrets.choice(ALPHABET) for _n in range(20))
     return "-".join(signs[i : i + 5] for i in range(0, 20, 5))
 
 

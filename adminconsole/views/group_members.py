@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path
@@ -29,13 +29,14 @@ def member_list(request: HttpRequest, group_id: int) -> HttpResponse:
     group = find_group(group_id)
     query = request.GET.get("q", "").strip()
     kind = choice(request, "kind", ("admins", "remote"))
-    found = _search(group, query, kind)
+    page_ = cut(request, _search(group, query, kind))
+    page_.object_list = _rows(list(page_.object_list))
     kinds = [("", _("All members")), ("admins", _("Admins")), ("remote", _("Elsewhere"))]
     context = group_page(
         request,
         group,
         "members",
-        page=cut(request, found),
+        page=page_,
         q=query,
         is_filtered=bool(query or kind),
         online=online_jids()[0],
@@ -44,15 +45,22 @@ def member_list(request: HttpRequest, group_id: int) -> HttpResponse:
     return render(request, "adminconsole/groups/members.html", context)
 
 
-def _search(group: Group, query: str, kind: str):
-    members = Membership.objects.filter(group=group).select_related("user__domain")
+def _search(group: Group, query: str, kind: str) -> QuerySet[Membership, int]:
+    """Ids in order: sorting whole rows of a large group costs ten times as much."""
+    members = Membership.objects.filter(group=group)
     for word in query.casefold().split():
         members = members.filter(Q(user__search_text__contains=word) | Q(remote_jid__icontains=word))
     if kind == "admins":
         members = members.filter(is_admin=True)
     elif kind == "remote":
         members = members.filter(user__isnull=True)
-    return members.order_by(F("user__username").asc(nulls_last=True), "remote_jid", "id")
+    members = members.order_by(F("user__username").asc(nulls_last=True), "remote_jid", "id")
+    return members.values_list("id", flat=True)
+
+
+def _rows(ids: list[int]) -> list[Membership]:
+    rows = Membership.objects.select_related("user__domain").in_bulk(ids)
+    return [rows[id_] for id_ in ids if id_ in rows]
 
 
 @page(permission="groups.change")
@@ -103,7 +111,7 @@ def _offered(group: Group, query: str, without: list[int]) -> list[User]:
 @transaction.atomic
 def _add(request: HttpRequest, group: Group, form: AddMembersForm) -> int:
     """All or none; how many were no members before."""
-    actor, before = actor_of(request), group.memberships.count()  # type: ignore[attr-defined]
+    actor, before = actor_of(request), group.memberships.count()
     users = _ticked(group, request.POST.getlist("users"))
     others, errors = [], []
     for word in form.words():
@@ -124,7 +132,7 @@ def _add(request: HttpRequest, group: Group, form: AddMembersForm) -> int:
             errors += error.messages
     if errors:
         raise ValidationError(errors)
-    return int(group.memberships.count()) - before  # type: ignore[attr-defined]
+    return int(group.memberships.count()) - before
 
 
 @page(permission="groups.change")

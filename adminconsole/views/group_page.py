@@ -19,7 +19,7 @@ def find_group(group_id: int) -> Group:
 def group_page(request: HttpRequest, group: Group, tab: str, **more: Any) -> dict[str, Any]:
     """The context of a page with the tabs of a group."""
     may_change = request.user.can("groups.change")  # type: ignore[union-attr]
-    members = group.memberships.count()  # type: ignore[attr-defined]
+    members = group.memberships.count()
     entries = [
         ("members", _("Members"), "group", members),
         ("sharing", _("Contact lists"), "group-sharing", None),

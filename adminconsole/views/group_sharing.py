@@ -27,8 +27,9 @@ EVERYBODY, GROUPS, NOBODY = Group.Sharing.EVERYBODY, Group.Sharing.GROUPS, Group
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """`members` of the group here and elsewhere; `watchers`: accounts beside them that see it; `affected`: accounts
-    whose contact lists it concerns."""
+    """`members` of the group, here and elsewhere; `watchers`: accounts beside them that see it; `affected`:
+    accounts whose contact lists it concerns.
+    """
 
     members: int
     watchers: int

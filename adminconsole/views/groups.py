@@ -1,4 +1,4 @@
-"""Groups: list, create, details, delete. Members and sharing are in group_*.py; all routes are gathered here."""
+"""Groups: list, create, details, delete. Members and sharing are in group_*.py; all routes end here."""
 
 from __future__ import annotations
 
@@ -113,12 +113,13 @@ def group_delete(request: HttpRequest, group_id: int) -> HttpResponse:
         "word": group.name,
         "confirm_error": error,
         "cancel_url": reverse("group", args=[group.pk]),
+        "crumbs": [(_("Groups"), reverse("groups")), (group.name, reverse("group", args=[group.pk]))],
     }
     return confirm(request, context)
 
 
 def _consequences(group: Group) -> list[str]:
-    members = group.memberships.count()  # type: ignore[attr-defined]
+    members = group.memberships.count()
     lines = []
     if members:
         text = ngettext("%(n)d member leaves it.", "%(n)d members leave it.", members)
@@ -133,7 +134,7 @@ def _consequences(group: Group) -> list[str]:
         lines.append(text % {"n": reach.affected})
     lines += [
         _("%(name)s is no longer shared with it.") % {"name": other.name}
-        for other in group.sees.order_by("name")[:5]  # type: ignore[attr-defined]
+        for other in group.sees.order_by("name")[:5]
     ]
     return lines
 

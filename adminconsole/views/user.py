@@ -22,7 +22,13 @@ from adminconsole.forms.audit import Entry
 from adminconsole.forms.users import EditUserForm, LockForm, PasswordForm
 from adminconsole.pages import confirm, show_errors, typed
 from adminconsole.views.user_state import lock_hint
-from adminconsole.views.user_tabs import find_user, live_sessions, may_manage, user_page
+from adminconsole.views.user_tabs import (
+    find_user,
+    live_sessions,
+    may_manage,
+    user_crumbs,
+    user_page,
+)
 from xmppd.services import audit
 
 RECENT = 8
@@ -94,7 +100,6 @@ def set_password(request: HttpRequest, user_id: int) -> HttpResponse:
                 request,
                 "adminconsole/users/password_once.html",
                 {"account": user, "password": password},
-                headers={"Cache-Control": "no-store"},
             )
     return _form(request, user, form, "password", session_count=len(live_sessions(user) or []))
 
@@ -141,6 +146,7 @@ def unlock(request: HttpRequest, user_id: int) -> HttpResponse:
             "plain": True,
             "submit_label": _("Unlock"),
             "cancel_url": reverse("user", args=[user.pk]),
+            "crumbs": user_crumbs(user),
         },
     )
 
@@ -173,12 +179,13 @@ def delete(request: HttpRequest, user_id: int) -> HttpResponse:
             "word": user.username,
             "confirm_error": error,
             "cancel_url": reverse("user", args=[user.pk]),
+            "crumbs": user_crumbs(user),
         },
     )
 
 
 def _consequences(user: User) -> list[str]:
-    sessions, groups = live_sessions(user) or [], user.memberships.count()  # type: ignore[attr-defined]
+    sessions, groups = live_sessions(user) or [], user.memberships.count()
     lines = []
     if sessions:
         lines.append(

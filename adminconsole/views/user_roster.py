@@ -1,4 +1,4 @@
-"""The contact list of one user: own and shared contacts as the clients see them; add, edit, remove own ones."""
+"""The contact list of one user: own and shared contacts as clients see them; add, edit, remove own ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from adminconsole.access import actor_of, page
 from adminconsole.forms.users import ContactForm, EditContactForm
 from adminconsole.pages import choice, confirm, cut, show_errors
 from adminconsole.views.user import manageable
-from adminconsole.views.user_tabs import find_user, user_page
+from adminconsole.views.user_tabs import find_user, user_crumbs, user_page
 from xmppd.services import roster
 
 
@@ -137,6 +137,7 @@ def remove(request: HttpRequest, user_id: int) -> HttpResponse:
             "icon_name": "trash",
             "submit_label": _("Remove contact"),
             "cancel_url": reverse("user-contacts", args=[user_id]),
+            "crumbs": user_crumbs(user),
         },
     )
 

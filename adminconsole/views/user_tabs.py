@@ -48,6 +48,11 @@ def find_user(user_id: int) -> User:
     return get_object_or_404(User, pk=user_id)
 
 
+def user_crumbs(user: User) -> list[tuple[str, str]]:
+    """The way to the user's page, for confirmations."""
+    return [(str(_("Users")), reverse("users")), (user.username, reverse("user", args=[user.pk]))]
+
+
 def may_manage(request: HttpRequest, user: User) -> bool:
     """Whether buttons that change this account are shown; the services decide for themselves."""
     viewer: User = request.user  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""Users: the list, and new ones. What concerns one user is in user*.py; all their routes are gathered here."""
+"""Users: the list, and new ones. What concerns one user is in user*.py; all routes are gathered here."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class UserRow:
 
     @property
     def role_title(self) -> str:
-        return str(self.user.get_role_display()) if self.user.role else ""  # type: ignore[attr-defined]
+        return str(self.user.get_role_display()) if self.user.role else ""
 
 
 @page(permission="users.view")
@@ -120,7 +120,7 @@ def _filters(status: str, role: str, group: Group | None) -> list[dict[str, Any]
     groups = list(Group.objects.filter(domain_id=primary_id()).order_by("name")[:GROUP_CHOICES])
     if group is not None and group not in groups:
         groups.insert(0, group)
-    filters = [
+    filters: list[dict[str, Any]] = [
         {
             "name": "status",
             "label": _("Status"),
@@ -208,7 +208,6 @@ def _after_create(request: HttpRequest, created: User, password: str, *, is_type
             request,
             "adminconsole/users/password_once.html",
             {"account": created, "password": password, "is_new": True, "another": another},
-            headers={"Cache-Control": "no-store"},
         )
     messages.success(request, text)
     return redirect("user-create") if another else redirect("user", created.pk)
