@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from xmppd.protocol import delay
@@ -14,6 +15,9 @@ from xmppd.server import hooks
 from xmppd.server.account import Account
 from xmppd.server.module import EARLY, Module, on
 from xmppd.server.session import Session
+
+
+_NUMBER = re.compile(r"[+-]?0*[0-9]{1,3}")
 
 
 class Presence(Module):
@@ -215,12 +219,8 @@ def _priority(stanza: Stanza) -> int:
     if f"{CLIENT}\npriority" not in stanza.children:
         return 0
     text = stanza.element.text_of(CLIENT, "priority").strip()
-    try:
-        priority = int(text)
-    except ValueError:
-        raise StanzaError("bad-request", "priority is a number") from None
-    if not -128 <= priority <= 127:
-        raise StanzaError("bad-request", "priority goes from -128 to 127")
-    return priority
+    if not _NUMBER.fullmatch(text) or not -128 <= int(text) <= 127:
+        raise StanzaError("bad-request", "priority is a number from -128 to 127")
+    return int(text)
 
 
