@@ -134,6 +134,7 @@ class Application:
         self.certificate: Certificate | None = None
         self.control = ControlSocket(self.config.control_socket)
         self.console_socket: socket.socket | None = None
+        self.console_address: tuple[str, int] | None = None  # outlives the socket, which Daphne takes over
         self._stop_reactor: Callable[[], None] | None = None
         self._stopping = False
         self._exit_code = 0
@@ -144,6 +145,7 @@ class Application:
         asyncio.set_event_loop(self.loop)
         if self.options.web:
             self.console_socket = self._bind_console()
+            self.console_address = self.console_socket.getsockname()[:2]
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(number, self._on_signal)
         self.loop.add_signal_handler(signal.SIGHUP, self._reload_certificate)
@@ -220,6 +222,8 @@ class Application:
         except StartError as error:
             log.error("%s", error)
             print(f"hearth: {error}", file=sys.stderr)
+        except Exception:
+            log.exception("the XMPP service cannot be started")
         else:
             print(self._listener_lines(), flush=True)
 
@@ -260,8 +264,8 @@ class Application:
                     "tls": "direct" if is_direct_tls else "starttls",
                 }
             )
-        if self.console_socket is not None:
-            address, port = self.console_socket.getsockname()[:2]
+        if self.console_address is not None:
+            address, port = self.console_address
             live.listeners.append({"name": "console", "address": address, "port": port, "tls": "none"})
 
     async def _keep_certificate(self) -> None:
