@@ -101,7 +101,7 @@ async def test_message_to_somebody_offline_waits_for_them(hearth, person):
     await juliet.goes_online(hearth)
     juliet.send_message(mto=f"nurse@{hearth.domain}", mbody="Come hither", mtype="chat")
     juliet.register_plugin("xep_0199")
-    await juliet["xep_0199"].ping(hearth.domain)  # answered behind the message, so that one is stored
+    await juliet.plugin["xep_0199"].ping(hearth.domain)  # answered behind the message, so that one is stored
     nurse = person("nurse")
     nurse.register_plugin("xep_0203")
     await nurse.goes_online(hearth)
