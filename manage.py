@@ -6,6 +6,7 @@ import sys
 
 
 def main() -> None:
+    os.umask(0o077)  # what Hearth writes (database, journals, logs, keys) is the owner's alone
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "xmppd.settings")
     from django.core.management import execute_from_command_line
 

@@ -242,6 +242,7 @@ class Application:
         live.attach()
         await server.start()
         server.keep_running(self._keep_certificate())
+        server.keep_running(live.watch_locks())
 
     async def _listen(self, server: Server, live: Live) -> None:
         assert self.certificate is not None

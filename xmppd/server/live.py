@@ -7,6 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from django.utils import timezone
+
+from accounts.services.users import locks_beginning
 from xmppd.bus import channel, messages
 from xmppd.protocol.element import E
 from xmppd.protocol.errors import StreamError
@@ -15,11 +18,15 @@ from xmppd.protocol.namespaces import CLIENT
 from xmppd.protocol.stanza import make
 from xmppd.server import hooks
 from xmppd.services import live
+from xmppd.services.db import db
 
 if TYPE_CHECKING:
     from xmppd.server.account import Account
     from xmppd.server.server import Server
     from xmppd.server.session import Session
+
+
+LOCK_CHECK_SECONDS = 15.0
 
 
 class Live:
@@ -45,6 +52,15 @@ class Live:
             messages.SharedRostersChanged: self._on_shared_rosters_changed,
         }.items():
             self._unsubscribe.append(channel.subscribe(kind, partial(self._on_loop, handler)))
+
+    async def watch_locks(self) -> None:
+        """End the sessions of accounts whose lock begins at a set time."""
+        seen_until = timezone.now()
+        while True:
+            await asyncio.sleep(LOCK_CHECK_SECONDS)
+            after, seen_until = seen_until, timezone.now()
+            for user in await db(locks_beginning, after, seen_until):
+                channel.deliver(messages.UserLocked(user.pk, user.jid))
 
     def detach(self) -> None:
         for unsubscribe in self._unsubscribe:
