@@ -25,7 +25,6 @@ from xmppd.protocol.stanza import CLIENT_CONTEXT, Kind, Stanza
 
 MAX_PARSER_BYTES = 1024 * 1024
 HOLD_ABOVE_BYTES = 1024  # an unfinished tag longer than this is held back
-MAX_TAG_BYTES = 64 * 1024
 
 _XML_LANG = f"{XML}\nlang"
 _WHITESPACE = b" \t\r\n"
@@ -113,9 +112,14 @@ class StanzaParser:
         self._expat.StartElementHandler = None
         self._expat.EndElementHandler = None
 
-    def unfinished(self) -> bytes:
-        """The bytes read since the last complete stanza."""
-        return bytes(self._pending)
+    def renewed(self) -> StanzaParser:
+        """A new parser that has read what this one did since the last complete stanza."""
+        parser = StanzaParser(self._limits, self.context)
+        parser._kinds = self._kinds
+        self.close()
+        if self._pending:
+            parser.feed(bytes(self._pending))
+        return parser
 
     def feed(self, data: bytes) -> list[Stanza]:
         """Return the stanzas that these bytes complete; raise StreamError."""
@@ -129,7 +133,7 @@ class StanzaParser:
             if self._is_holding:
                 self._held += data
                 if not self._tag_ends(data):
-                    self._check_held()
+                    self._check_size(len(self._pending))
                     return []
                 data = bytes(self._held)
                 self._held.clear()
@@ -154,11 +158,6 @@ class StanzaParser:
     def _check_size(self, size: int) -> None:
         if size > self._limits.max_bytes:
             raise StreamError("policy-violation", f"a stanza may have {self._limits.max_bytes} bytes")
-
-    def _check_held(self) -> None:
-        self._check_size(len(self._pending))
-        if len(self._held) > MAX_TAG_BYTES:
-            raise StreamError("policy-violation", f"a tag may have {MAX_TAG_BYTES} bytes")
 
     def _cut(self, buffer: bytes) -> tuple[list[Stanza], bytes]:
         """Turn the marks that expat's callbacks left into stanzas; with them, what stands behind the last one."""
@@ -215,7 +214,7 @@ class StanzaParser:
 
     def _hold(self, tag: bytes) -> None:
         """Wait for the end of an unfinished tag, looking at each byte once."""
-        if tag.startswith((b"<!--", b"<?", b"<!D")):
+        if tag.startswith((b"<!--", b"<?", b"<!D", b"&")):  # no reference that XML defines is so long
             raise StreamError("restricted-xml")
         if tag.startswith(b"<"):
             self._quote = b""
@@ -314,6 +313,8 @@ class HeaderParser:
     def feed(self, data: bytes) -> int | None:
         """How many of these bytes belong to the header; None when it is not complete yet. Raises StreamError."""
         position = 0
+        if not self._seen:  # keepalives of the stream before; in front of an XML declaration nothing may stand
+            position = len(data) - len(data.lstrip(_WHITESPACE))
         while self.root is None:
             end = data.find(b">", position) + 1
             piece = data[position : end or len(data)]
@@ -398,7 +399,7 @@ def _build(document: bytes) -> Element:
         uri, _, local = name.rpartition("\n")
         element = Element(uri, local)
         if attrs:
-            element.attrs = {_attribute_name(key): value for key, value in attrs.items()}
+            element.attrs = {attribute_name(key): value for key, value in attrs.items()}
         stack[-1].children.append(element)
         stack.append(element)
 
@@ -418,7 +419,8 @@ def _build(document: bytes) -> Element:
     return next(stack[0].elements())
 
 
-def _attribute_name(name: str) -> str:
+def attribute_name(name: str) -> str:
+    """Expat's name of an attribute as elements have it."""
     if "\n" not in name:
         return name
     uri, _, local = name.rpartition("\n")

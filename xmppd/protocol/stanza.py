@@ -81,10 +81,11 @@ class Stanza:
     def element(self) -> Element:
         """The whole stanza as a tree, parsed at the first use. Changing it does not change what is delivered."""
         if self._element is None:
-            from xmppd.protocol.parser import parse_children
+            from xmppd.protocol.parser import attribute_name, parse_children
 
             uri, _, name = (self.tag or f"{CLIENT}\n{self.kind}").rpartition("\n")
-            self._element = Element(uri, name, self.attrs, parse_children(self.context, uri, self.body))
+            attrs = {attribute_name(key): value for key, value in self.attrs.items()}
+            self._element = Element(uri, name, attrs, parse_children(self.context, uri, self.body))
         return self._element
 
     @property

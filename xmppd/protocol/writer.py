@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from xmppd.protocol.element import Element
+from xmppd.protocol.namespaces import XML
 
 _TEXT_SPECIAL = re.compile(r"[&<>\r]")
 _ATTR_SPECIAL = re.compile(r"[&<>\"'\t\n\r]")
@@ -57,15 +58,17 @@ def write(element: Element, parent_ns: str = "") -> str:
             out.append("/>")
             continue
         out.append(">")
-        todo.append(f"</{node.name}>")
+        name, default = (f"xml:{node.name}", outer) if node.ns == XML else (node.name, node.ns)
+        todo.append(f"</{name}>")
         for child in reversed(node.children):
-            todo.append(escape(clean(child)) if isinstance(child, str) else (child, node.ns))
+            todo.append(escape(clean(child)) if isinstance(child, str) else (child, default))
     return "".join(out)
 
 
 def _start_tag(node: Element, outer: str) -> str:
-    parts = [f"<{node.name}"]
-    if node.ns != outer:
+    # Namespaces in XML 3: that of XML itself has its prefix and cannot be the default.
+    parts = [f"<xml:{node.name}" if node.ns == XML else f"<{node.name}"]
+    if node.ns not in (outer, XML):
         parts.append(f" xmlns='{escape_attr(node.ns)}'")
     prefixes = 0
     for key, value in node.attrs.items():

@@ -172,7 +172,8 @@ class ClientStream:
             parser.close()
             return [*stanzas, self._peer_closed()]
         if not parser.is_idle:
-            self._parser = parser
+            # A client that always has begun the next stanza must not keep one parser for ever.
+            self._parser = parser.renewed() if parser.is_worn and stanzas else parser
         elif parser.is_canonical:
             self._parser = None
             self._policy.pool.give_back(parser)
@@ -195,6 +196,8 @@ class ClientStream:
             event = self._step(piece)
             if event is not None:
                 events.append(event)
+        if self.is_closed and not (events and isinstance(events[-1], Closed)):
+            events.append(Closed())  # a step has ended the stream, such as the last failed login
         if len(self._input) > MAX_WAITING_BYTES:
             raise StreamError("policy-violation", "too much sent ahead")
         return events
@@ -320,8 +323,8 @@ class ClientStream:
 
     def _on_starttls(self) -> StartTLS | None:
         if self.has & (Has.TLS | Has.AUTH) or not self._policy.has_tls:
-            self._write(f"<failure xmlns='{TLS}'/></stream:stream>")  # RFC 6120 5.4.2.2
-            self.is_closed = True
+            self._write(f"<failure xmlns='{TLS}'/>")  # RFC 6120 5.4.2.2
+            self.close()
             return None
         if self._input:
             # Bytes behind <starttls/> were not encrypted: an attacker may have put them there (RFC 6120 5.3.2).
