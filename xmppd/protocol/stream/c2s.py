@@ -337,6 +337,7 @@ class ClientStream:
         """TLS is up: the stream begins anew, nothing that was said before counts (RFC 6120 5.4.3.3)."""
         self.has |= Has.TLS
         self.binding_types = binding_types
+        self._input = b""  # whatever still came in the clear
         self._restart()
 
     def _restart(self) -> None:
@@ -455,6 +456,9 @@ class ClientStream:
         self._input = b""
 
     def _fail(self, error: StreamError) -> Closed:
+        if self._parser is not None:  # it may have stopped anywhere: nobody else may get it
+            self._parser.close()
+            self._parser = None
         self.close(error)
         return Closed(error)
 
