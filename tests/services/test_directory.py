@@ -80,6 +80,7 @@ def test_login_finds_an_account_in_one_query(domain):
         last_seen=seen,
         last_status="lunch",
         has_offline=False,
+        has_sharing=False,
     )
     assert record.is_locked()
     assert not record.is_locked(until)

@@ -87,6 +87,16 @@ class Presence(Module):
                 copy.to = target
                 self._send(copy)
 
+    def watchers(self, account: Account) -> set[JID]:
+        """Whom a broadcast reaches besides the account itself: its subscribers; of a member of a group that is shared
+        with everybody, whoever of its domain is online."""
+        watchers = set(account.subscribers)
+        if account.is_public:
+            online = self.server.directory.online.values()
+            watchers.update(other.jid for other in online if other.jid.domain == account.jid.domain)
+            watchers.discard(account.jid)
+        return watchers
+
     def broadcast(self, stanza: Stanza, account: Account) -> None:
         """To the account's own available resources and to all subscribers (local ones; each at its bare JID)."""
         prefix, suffix = stanza.prefix(), stanza.suffix()
@@ -94,10 +104,10 @@ class Presence(Module):
         for session in account.available:
             session.send(data)
         if self.server.handlers[hooks.to_user]:
-            self._broadcast_asking(stanza, account.subscribers)
+            self._broadcast_asking(stanza, self.watchers(account))
             return
         online = self.server.directory.online
-        for contact in account.subscribers:
+        for contact in self.watchers(account) if account.is_public else account.subscribers:
             target = online.get(contact.bare_str)
             if target is not None and target.available:
                 data = prefix + contact.attr + suffix

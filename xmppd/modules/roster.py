@@ -16,10 +16,9 @@ from xmppd.server import hooks
 from xmppd.server.account import Account
 from xmppd.server.module import ACCOUNT, NOBODY, SELF, Module, StreamFeature, iq_get, iq_set, on
 from xmppd.server.session import Session
-from xmppd.services import roster
+from xmppd.services import directory, roster
 from xmppd.services.db import db
 from xmppd.services.roster_store import Item
-from accounts.sharing import shared_contacts
 
 
 class Roster(Module):
@@ -162,12 +161,12 @@ class Roster(Module):
 
     async def _reread(self, account: Account) -> None:
         async with account.lock:
-            subscribers = set(account.subscribers)
+            subscribers = self._presence.watchers(account)
             stored = await db(roster.load, account.id)
             before, contacts = version(account), account.contacts
-            account.set_roster(stored, account.shared)
+            account.set_roster(stored)
             self._push_all(account, _different(contacts, account.contacts), before)
-        self._presence.visibility_changed(account, subscribers, set(account.subscribers))
+        self._presence.visibility_changed(account, subscribers, self._presence.watchers(account))
 
     @on(hooks.shared_rosters_written)
     async def shared_rosters_written(self, accounts: list[Account]) -> None:
@@ -175,13 +174,13 @@ class Roster(Module):
         seen_by = []
         for account in accounts:
             async with account.lock:
-                seen_by.append((account, set(account.subscribers)))
-                shared = await db(shared_contacts, account.id)
+                seen_by.append((account, self._presence.watchers(account)))
+                shared = await db(directory.shared, account.id)
                 before, contacts = version(account), account.contacts
                 account.set_shared(shared)
                 self._push_all(account, _different(contacts, account.contacts), before)
         for account, subscribers in seen_by:
-            self._presence.visibility_changed(account, subscribers, set(account.subscribers))
+            self._presence.visibility_changed(account, subscribers, self._presence.watchers(account))
 
 
 def _different(before: dict[str, Item], after: dict[str, Item]) -> list[str]:

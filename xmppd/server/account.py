@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from accounts.sharing import SharedContact
 from xmppd.protocol.jid import JID
-from xmppd.services.directory import AccountRecord
+from xmppd.services.directory import AccountRecord, Shared
 from xmppd.services.roster import RosterData, merge
 from xmppd.services.roster_store import Item
 
@@ -29,6 +29,7 @@ class Account:
         "contacts",
         "has_offline",
         "id",
+        "is_public",
         "is_stale",
         "items",
         "jid",
@@ -49,7 +50,7 @@ class Account:
         "subscribers",
     )
 
-    def __init__(self, record: AccountRecord, roster: RosterData, shared: dict[str, SharedContact]) -> None:
+    def __init__(self, record: AccountRecord, roster: RosterData, shared: Shared) -> None:
         self.jid = JID.parse(record.jid)
         self.sessions: dict[str, Session] = {}
         self.available: list[Session] = []
@@ -84,17 +85,25 @@ class Account:
 
     # -- roster
 
-    def set_roster(self, roster: RosterData, shared: dict[str, SharedContact]) -> None:
+    def set_roster(self, roster: RosterData, shared: Shared | None = None) -> None:
+        """`shared` None: the part through groups stays."""
         self.items = roster.items  # the account's own, by bare JID
         self.pending = roster.pending  # subscription requests that await an answer: {contact: stanza}
         self.roster_version = roster.version
-        self.set_shared(shared)
+        if shared is None:
+            self._merge_all()
+        else:
+            self.set_shared(shared)
 
-    def set_shared(self, shared: dict[str, SharedContact]) -> None:
+    def set_shared(self, shared: Shared) -> None:
         """Contacts through groups; the list that clients see is own and shared merged."""
-        self.shared = shared
-        self.shared_digest = shared_digest(shared)
-        self.contacts = {jid: item for jid in {**self.items, **shared} if (item := self._merged(jid))}
+        self.shared = shared.contacts
+        self.is_public = shared.is_public
+        self.shared_digest = shared_digest(shared.contacts)
+        self._merge_all()
+
+    def _merge_all(self) -> None:
+        self.contacts = {jid: item for jid in {**self.items, **self.shared} if (item := self._merged(jid))}
         self._index()
 
     def set_item(self, contact: str, item: Item | None, version: int) -> Item | None:
@@ -134,10 +143,12 @@ class Account:
     def is_subscribed_by(self, contact: JID) -> bool:
         """Whether the contact (its bare JID counts) may see our presence."""
         item = self.contacts.get(contact.bare_str)
-        if item is not None:
-            return item.subscription in ("from", "both")
+        if item is not None and item.subscription in ("from", "both"):
+            return True
         shared = self.shared.get(contact.bare_str)
-        return shared is not None and shared.implicit
+        if shared is not None and shared.implicit:
+            return True
+        return self.is_public and contact.domain == self.jid.domain
 
     def may_be_seen_by(self, jid: JID) -> bool:
         """Whether that is the account itself, or somebody who may see its presence."""

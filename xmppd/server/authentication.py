@@ -112,7 +112,7 @@ class Login:
         """Find the account's keys; without waiting when this address is known to belong to it."""
         account = self.server.authentication.proven_account(self.jid, self.connection.address)
         if account is not None and isinstance(step, NeedKeys) and not settings.CONFIG.redis_url:
-            self._check_throttle(throttle.check(self.jid.bare_str, self.connection.address))
+            self._check_throttle(throttle.check(account.jid.bare_str, self.connection.address))
             self.account = account
             self._do(self.mechanism.supply, scram_keys(account.password, step.hash_name))
         else:
@@ -120,7 +120,10 @@ class Login:
 
     async def _look_up_later(self, step: Step) -> None:
         try:
-            self._check_throttle(await db(throttle.check, self.jid.bare_str, self.connection.address))
+            who = self.jid.bare_str, self.connection.address
+            # In this process the counters are a dictionary; behind Redis the loop must not wait for a network.
+            is_remote = bool(settings.CONFIG.redis_url)
+            self._check_throttle(await db(throttle.check, *who) if is_remote else throttle.check(*who))
             account = await self.server.authentication.account(self.jid, self.connection.address)
             credentials: Credentials
             if isinstance(step, NeedKeys):
@@ -173,7 +176,7 @@ class Login:
         self.connection.after_verb()
 
     def _tell_throttle(self, call: object) -> None:
-        """Counters in this process at once; behind Redis on a thread, the loop does not wait for a network."""
+        """As above, at once or on a thread."""
         arguments = (self.jid.bare_str, self.connection.address)
         if settings.CONFIG.redis_url:
             self.server.spawn(db(call, *arguments))  # type: ignore[arg-type]

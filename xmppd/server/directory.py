@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 
-from accounts.sharing import shared_contacts
 from xmppd.protocol.jid import JID
 from xmppd.server.account import Account
 from xmppd.services import directory, roster
@@ -121,10 +120,9 @@ class Directory:
             self._idle.popitem(last=False)
 
 
-def _read(
-    jid: JID,
-) -> tuple[directory.AccountRecord, roster.RosterData, dict[str, object]] | None:
+def _read(jid: JID) -> tuple[directory.AccountRecord, roster.RosterData, directory.Shared] | None:
     record = directory.find_account(domain=jid.domain, username=jid.local)
     if record is None:
         return None
-    return record, roster.load(record.user_id), shared_contacts(record.user_id)
+    shared = directory.shared(record.user_id) if record.has_sharing else directory.NOTHING_SHARED
+    return record, roster.load(record.user_id), shared

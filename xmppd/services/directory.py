@@ -16,7 +16,8 @@ from django.db.models.lookups import PatternLookup, StartsWith
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from accounts.models import Domain, User
+from accounts.models import Domain, Group, User
+from accounts.sharing import SharedContact, is_public, shared_contacts
 from xmppd.models import OfflineMessage
 from xmppd.protocol.errors import StanzaError
 from xmppd.services.properties import Setting
@@ -45,6 +46,7 @@ class AccountRecord:
     last_seen: datetime | None
     last_status: str
     has_offline: bool
+    has_sharing: bool  # whether any group of the domain shares its members; without one nothing is to be computed
 
     def is_locked(self, at: datetime | None = None) -> bool:
         at = at or timezone.now()
@@ -61,7 +63,7 @@ def find_account(domain: str, username: str) -> AccountRecord | None:
         row = cursor.fetchone()
     if row is None:
         return None
-    user_id, name, password, role, locked_from, locked_until, last_seen, last_status, has_offline = row
+    user_id, name, password, role, locked_from, locked_until, last_seen, last_status, has_offline, has_sharing = row
     return AccountRecord(
         user_id=user_id,
         jid=f"{username}@{domain}",
@@ -73,16 +75,37 @@ def find_account(domain: str, username: str) -> AccountRecord | None:
         last_seen=_aware(last_seen),
         last_status=last_status,
         has_offline=bool(has_offline),
+        has_sharing=bool(has_sharing),
     )
 
 
 _FIND_ACCOUNT = f"""
     SELECT account.id, account.name, account.password, account.role,
         account.locked_from, account.locked_until, account.last_seen, account.last_status,
-        EXISTS(SELECT 1 FROM {OfflineMessage._meta.db_table} message WHERE message.user_id = account.id)
+        EXISTS(SELECT 1 FROM {OfflineMessage._meta.db_table} message WHERE message.user_id = account.id),
+        EXISTS(
+            SELECT 1 FROM {Group._meta.db_table} shared
+            WHERE shared.domain_id = account.domain_id AND shared.sharing <> '{Group.Sharing.NOBODY}'
+        )
     FROM {User._meta.db_table} account JOIN {Domain._meta.db_table} domain ON domain.id = account.domain_id
     WHERE domain.name = %s AND account.username = %s
 """  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What groups give an account: contacts by bare JID; `is_public`: all its domain sees it, too many to list."""
+
+    contacts: dict[str, SharedContact]
+    is_public: bool = False
+
+
+NOTHING_SHARED = Shared({})
+
+
+def shared(user_id: int) -> Shared:
+    """The account's contacts through groups, and whether everybody sees it."""
+    return Shared(shared_contacts(user_id, everybody=False), is_public(user_id))
 
 
 def _aware(value: datetime | None) -> datetime | None:
