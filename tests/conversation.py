@@ -22,6 +22,7 @@ from xmppd.protocol.namespaces import CLIENT
 from xmppd.protocol.parser import AUTHENTICATED, StanzaParser, parse_element
 from xmppd.protocol.stanza import CLIENT_CONTEXT
 from xmppd.protocol.stream.features import Has
+from xmppd.protocol.writer import escape
 from xmppd.server.clock import Clock
 from xmppd.server.connection import ClientConnection
 from xmppd.server.server import Server
@@ -218,7 +219,7 @@ async def connect(server: Server, jid: str, *, lang: str = "") -> Client:
     connection.stream.auth_succeeded(account.jid)
     connection.after_verb()
     connection.receive(header.encode())
-    resource = f"<resource>{address.resource}</resource>" if address.resource else ""
+    resource = f"<resource>{escape(address.resource)}</resource>" if address.resource else ""
     connection.receive(
         f"<iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>{resource}</bind></iq>".encode()
     )

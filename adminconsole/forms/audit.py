@@ -9,11 +9,13 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from django import forms
+from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from xmppd.services import properties
 from xmppd.services.audit import AuditEntry
 
 # action -> what happened, the icon
@@ -135,11 +137,21 @@ class Entry:
         return [
             Change(
                 str(FIELDS.get(key, key)),
-                shown(before[key]) if key in before else None,
-                shown(after[key]) if key in after else None,
+                self._shown(before[key]) if key in before else None,
+                self._shown(after[key]) if key in after else None,
             )
             for key in {**before, **after}
         ]
+
+    def _shown(self, value: Any) -> str:
+        """A value of a setting with its unit, as the settings page says it."""
+        if self.row.action == "setting-changed":
+            try:
+                setting = properties.find(self.row.target)
+                return shown(value) if setting.secret else setting.format(setting.from_json(value))
+            except (KeyError, ValidationError):  # a setting that is gone, or a secret's stars
+                pass
+        return shown(value)
 
     @property
     def summary(self) -> str:

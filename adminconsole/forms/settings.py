@@ -58,7 +58,13 @@ class AmountField(forms.MultiValueField):
 
     def __init__(self, units: Sequence[tuple[str, Any]], *, is_whole: bool, **kwargs: Any) -> None:
         fields = (forms.FloatField(min_value=0), forms.ChoiceField(choices=units))
-        super().__init__(fields, widget=AmountWidget(units, is_whole), require_all_fields=False, **kwargs)
+        super().__init__(
+            fields,
+            widget=AmountWidget(units, is_whole),
+            require_all_fields=False,
+            error_messages={"incomplete": _("Enter a number.")},
+            **kwargs,
+        )
 
     def compress(self, values: list[Any]) -> float | None:
         if not values or values[0] is None:

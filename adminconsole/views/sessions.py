@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,6 +38,7 @@ PRESENCES: dict[str, tuple[str, str | Promise]] = {
 MAX_CLIENTS = 50  # in the filter
 MAX_CLIENT_CHARS = 60  # of a name in the filter
 SHOWN_RECIPIENTS = 12
+KEY_EXCHANGES = frozenset({"TLS", "ECDHE", "DHE", "RSA", "ECDSA"})
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,19 @@ class Row:
     @property
     def presence_label(self) -> str:
         return str(PRESENCES[self.show][1])
+
+    @property
+    def tls_name(self) -> str:
+        """TLSv1.3 -> TLS 1.3"""
+        return str(self.facts["tls"]).replace("TLSv", "TLS ")
+
+    @property
+    def cipher_name(self) -> str:
+        """TLS_AES_256_GCM_SHA384 -> AES 256 GCM, ECDHE-RSA-AES128-GCM-SHA256 -> AES128 GCM; the key exchange and the
+        hash are in the whole name, which stands beside it.
+        """
+        parts = [part for part in re.split("[-_]", self.facts["cipher"]) if part not in KEY_EXCHANGES]
+        return " ".join(part for part in parts if not part.startswith("SHA"))
 
     @cached_property
     def since(self) -> datetime:
@@ -105,6 +120,7 @@ SORTS: dict[str, Callable[[Row], Any]] = {
     "jid": lambda row: row.jid,
     "client": lambda row: row.client.casefold(),
     "presence": lambda row: (list(PRESENCES).index(row.show), -row.priority),
+    "priority": lambda row: row.priority,
     "tls": lambda row: (row.tls, row.cipher),
     "address": _address_key,
     "since": lambda row: row.since,
