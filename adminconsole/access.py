@@ -1,4 +1,4 @@
-"""Who may see a page: the marker every view carries, the actor behind a request, asking for the password again."""
+"""Who may see a page: the marker every view carries, the actor behind a request, the password asked again."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ class Access:
 
 
 def page(*, permission: str = "", write: str = "", public: bool = False) -> Callable[[View], View]:
-    """Mark a view: `@page(permission="users.view")`, with `write="users.change"` where it also takes a POST, or
-    `@page(public=True)`. A view without this marker is refused to everybody.
+    """Mark a view: `@page(permission="users.view")` or `@page(public=True)`; without it nobody gets in.
+
+    What is not a GET needs `write`, by default the `.change` of the same area.
     """
     if bool(permission) == public:
         raise TypeError("a page needs a permission or is public")
@@ -40,7 +41,8 @@ def page(*, permission: str = "", write: str = "", public: bool = False) -> Call
         raise ValueError(f"no permission {unknown.pop()!r}")
 
     def mark(view: View) -> View:
-        view.console_access = Access(permission, write or permission, public)  # type: ignore[attr-defined]
+        change = write or permission.replace(".view", ".change")
+        view.console_access = Access(permission, change, public)  # type: ignore[attr-defined]
         return login_not_required(view) if public else view
 
     return mark

@@ -1,4 +1,4 @@
-"""Who asks and for which host: client addresses behind proxies (RFC 7239), names the console answers to, paths."""
+"""Who asks for which host and path: client addresses behind proxies (RFC 7239), the console's names."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from accounts.models import Domain
 from xmppd.services.certificates import to_ascii
 from xmppd.services.properties import Setting
 
-TRUSTED_PROXIES = Setting(
+TRUSTED_PROXIES: Setting[list[str]] = Setting(
     "console.trusted_proxies",
     list,
     [],
     _(
         "Addresses or networks of reverse proxies in front of the console, for example 127.0.0.1 or "
-        "10.0.0.0/8. Only from these the headers Forwarded, X-Forwarded-For and X-Forwarded-Proto are believed."
+        "10.0.0.0/8. Only from these the headers Forwarded, X-Forwarded-For and X-Forwarded-Proto are "
+        "believed."
     ),
     maximum=100,
 )
-ALLOWED_HOSTS = Setting(
+ALLOWED_HOSTS: Setting[list[str]] = Setting(
     "console.allowed_hosts",
     list,
     [],
     _(
-        "Further host names under which the console may be opened. Addresses, this machine's own names and the "
-        "XMPP domain always work."
+        "Further host names under which the console may be opened. Addresses, this machine's own names and "
+        "the XMPP domain always work."
     ),
     maximum=100,
 )
@@ -48,7 +49,7 @@ Address = IPv4Address | IPv6Address
 
 
 def parse_address(text: str) -> Address | None:
-    """An address as headers and sockets write it: with port, brackets, quotes or zone; None for anything else."""
+    """An address as headers and sockets write it: with port, brackets, quotes or zone; else None."""
     text = text.strip().strip('"')
     if text.startswith("["):
         text = text[1:].partition("]")[0]
@@ -96,7 +97,7 @@ def client_address(request: HttpRequest) -> str:
 
 
 def is_local(request: HttpRequest) -> bool:
-    """Whether a person on this machine asks. Behind a proxy on this machine that is not trusted nobody is local:
+    """Whether a person on this machine asks. Behind a proxy here that is not trusted nobody is local:
     everybody would seem to be.
     """
     address = parse_address(request.META.get("REMOTE_ADDR", ""))

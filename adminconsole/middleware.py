@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.middleware import LoginRequiredMiddleware
 from django.db import DatabaseError, Error, InterfaceError, OperationalError, ProgrammingError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -101,7 +102,7 @@ class HostGuard:
 
 
 class SetupGate:
-    """Before set-up the wizard is all there is; afterwards it has no routes. Answers 503 while the database fails."""
+    """Before set-up the wizard is all there is; afterwards it has no routes. 503 while the database fails."""
 
     def __init__(self, get_response: Next) -> None:
         self.get_response = get_response
@@ -118,7 +119,7 @@ class SetupGate:
 
 
 def is_database_down(error: BaseException | None) -> bool:
-    """Whether the database cannot be reached or is not ours (no tables), rather than having refused a statement."""
+    """Whether the database cannot be reached or has no tables of ours, rather than refused a statement."""
     if isinstance(error, OperationalError | InterfaceError) or type(error) in (DatabaseError, Error):
         return True
     return isinstance(error, ProgrammingError) and any(
@@ -127,7 +128,7 @@ def is_database_down(error: BaseException | None) -> bool:
 
 
 def _prefer_language(request: HttpRequest) -> None:
-    """The setting's language for a browser that has not chosen and asks for none we have; LocaleMiddleware follows."""
+    """The setting's language for a browser that chose none and asks for none we have, as its cookie would."""
     if settings.LANGUAGE_COOKIE_NAME in request.COOKIES or setup.LANGUAGE.value == settings.LANGUAGE_CODE:
         return
     for code, _quality in parse_accept_lang_header(request.META.get("HTTP_ACCEPT_LANGUAGE", "")):
@@ -139,8 +140,19 @@ def _prefer_language(request: HttpRequest) -> None:
     request.COOKIES[settings.LANGUAGE_COOKIE_NAME] = setup.LANGUAGE.value
 
 
+class LoginRequired(LoginRequiredMiddleware):
+    """Django's, but it does not ask the database who comes to a public page: /healthz needs none."""
+
+    def process_view(
+        self, request: HttpRequest, view_func: Callable[..., Any], view_args: Any, view_kwargs: Any
+    ) -> HttpResponseBase | None:
+        if not getattr(view_func, "login_required", True):
+            return None
+        return super().process_view(request, view_func, view_args, view_kwargs)
+
+
 class ConsoleAccess:
-    """Default deny: looks at the view that will run, never at the address that led to it (adminconsole.access)."""
+    """Default deny by the view that will run, never by the address that led to it (adminconsole.access)."""
 
     def __init__(self, get_response: Next) -> None:
         self.get_response = get_response

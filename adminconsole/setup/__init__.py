@@ -1,1 +1,1 @@
-"""The first-run wizard. Its addresses exist only until Hearth is set up (adminconsole.middleware.SetupGate)."""
+"""The first-run wizard. Its addresses exist only until Hearth is set up (middleware.SetupGate)."""

@@ -65,8 +65,8 @@ class ServerForm(StepForm):
         label=gettext_lazy("XMPP domain"),
         max_length=1023,
         help_text=gettext_lazy(
-            "The part after the @ in everybody's address. It cannot be changed later. An IP address works too, "
-            "and localhost for a trial on this machine."
+            "The part after the @ in everybody's address. It cannot be changed later. An IP address works "
+            "too, and localhost for a trial on this machine."
         ),
     )
     hostname = forms.CharField(
@@ -74,7 +74,8 @@ class ServerForm(StepForm):
         max_length=1023,
         required=False,
         help_text=gettext_lazy(
-            "The name or address under which this machine is reached. Leave it empty where that is the domain."
+            "The name or address under which this machine is reached. Leave it empty where that is the "
+            "domain."
         ),
     )
     localhost_only = forms.BooleanField(

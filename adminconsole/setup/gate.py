@@ -1,4 +1,4 @@
-"""Who may use the wizard: somebody at this machine, or who knows the token; and of those one browser at a time."""
+"""Who may use the wizard: somebody at this machine or who knows the token, one browser at a time."""
 
 from __future__ import annotations
 

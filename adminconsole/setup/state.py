@@ -1,7 +1,7 @@
 """What the wizard knows so far, on disk, so that a reload or a restart of the server loses nothing.
 
-The file is readable by its owner alone and is deleted when the set-up is done. The administrator's password is
-kept as SCRAM keys only; a database password has to be kept as it is.
+The file is readable by its owner alone and is deleted when the set-up is done. The administrator's password
+is kept as SCRAM keys only; a database password has to be kept as it is.
 """
 
 from __future__ import annotations

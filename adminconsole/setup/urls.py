@@ -1,4 +1,4 @@
-"""Routes while Hearth is not set up; adminconsole.middleware.SetupGate puts them in place of the console's."""
+"""Routes while Hearth is not set up; middleware.SetupGate puts them in place of the console's."""
 
 from django.urls import path, re_path
 from django.views.decorators.http import require_POST

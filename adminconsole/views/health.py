@@ -1,4 +1,4 @@
-"""For load balancers and supervisors: /healthz says that the process lives, /readyz that it can do its work."""
+"""For load balancers and supervisors: /healthz says that the process lives, /readyz that it can work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 @page(public=True)
 def readyz(request: HttpRequest) -> HttpResponse:
-    """200 {"ready": true} or 503 with a word for each part that is not ready. Names no hosts and no errors."""
+    """200 {"ready": true} or 503 with a word for each part that is not. Names no hosts and no errors."""
     reasons = not_ready()
     return JsonResponse({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
 

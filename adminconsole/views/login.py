@@ -75,9 +75,9 @@ def safe_next(request: HttpRequest) -> str:
     target = request.POST.get("next") or request.GET.get("next") or ""
     is_path = target.startswith("/") and target.isascii() and target.isprintable() and " " not in target
     # Browsers read a backslash as a slash, and two slashes as the beginning of a host.
-    if is_path and "\\" not in target and "//" not in target.partition("?")[0]:
-        if url_has_allowed_host_and_scheme(target, allowed_hosts=None):
-            return target
+    is_plain = "\\" not in target and "//" not in target.partition("?")[0]
+    if is_path and is_plain and url_has_allowed_host_and_scheme(target, allowed_hosts=None):
+        return target
     return resolve_url("dashboard")
 
 
@@ -92,7 +92,7 @@ def sign_out(request: HttpRequest) -> HttpResponse:
 
 @page(public=True)
 def use_link(request: HttpRequest, token: str) -> HttpResponse:
-    """A one-time link from `manage.py console-link`. Opening it only asks: previews of links open them too."""
+    """A one-time link of `manage.py console-link`. Opening it only asks: previews of links open them too."""
     context: dict[str, Any] = {}
     if request.method == "POST":
         user = services.consume_login_link(token)

@@ -1,4 +1,4 @@
-"""The first page after set-up: services starting, the first users, how to connect a client. Stays for later use."""
+"""The first page after set-up: services starting, the first users, how to connect a client."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ CLIENTS = (
         (
             _("“I already have an account”, then XMPP address {jid} and the password."),
             _(
-                "Where DNS does not know the domain: Settings, Expert settings, “Extended connection options”; "
-                "then host name {host} and port {port}."
+                "Where DNS does not know the domain: Settings, Expert settings, “Extended connection "
+                "options”; then host name {host} and port {port}."
             ),
             _("Accept the certificate when asked."),
         ),
@@ -46,8 +46,8 @@ CLIENTS = (
         (
             _("“Log in” with XMPP address {jid} and the password."),
             _(
-                "Where DNS does not know the domain: “Advanced settings”, host name {host}, port {port}, type "
-                "STARTTLS."
+                "Where DNS does not know the domain: “Advanced settings”, host name {host}, port {port}, "
+                "type STARTTLS."
             ),
             _("Confirm the certificate once."),
         ),
@@ -79,7 +79,6 @@ CLIENTS = (
 @page(permission="dashboard.view")
 def welcome(request: HttpRequest) -> HttpResponse:
     assert isinstance(request.user, User)
-    waiting = not_ready()
     host = settings.CONFIG.hostname or request.user.domain.name
     listeners = _listeners()
     port = next(
@@ -87,8 +86,7 @@ def welcome(request: HttpRequest) -> HttpResponse:
     )
     values = {"jid": request.user.jid, "host": host, "port": port}
     context: dict[str, Any] = {
-        "waiting": waiting,
-        "listeners": listeners,
+        "waiting": not_ready(),
         "host": host,
         "ports": {**settings.CONFIG.ports, **{each["name"]: each["port"] for each in listeners}},
         "user_create_url": reverse("user-create"),

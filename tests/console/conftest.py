@@ -67,7 +67,7 @@ def stranger_client(browse: Callable[..., Client]) -> Client:
 
 @pytest.fixture
 def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A Hearth before set-up, with a HEARTH_HOME of its own (the value); nothing has been asked of a database."""
+    """A Hearth before set-up, with a HEARTH_HOME of its own (the value)."""
     home = tmp_path / "home"
     monkeypatch.setitem(os.environ, "HEARTH_HOME", str(home))
     monkeypatch.setattr(

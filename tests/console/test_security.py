@@ -1,4 +1,4 @@
-"""What the gates refuse: hosts, paths, forged headers, forms from elsewhere; and the headers of every answer."""
+"""What the gates refuse: hosts, paths, forged headers, forms from elsewhere; and the headers of answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,15 @@ from xmppd.services import setup
 
 pytestmark = pytest.mark.django_db
 
-GOOD_HOSTS = ["localhost", "LOCALHOST:9090", "127.0.0.1:9090", "[::1]:9090", "192.0.2.7", "example.org", "example.org."]
+GOOD_HOSTS = [
+    "localhost",
+    "LOCALHOST:9090",
+    "127.0.0.1:9090",
+    "[::1]:9090",
+    "192.0.2.7",
+    "example.org",
+    "example.org.",
+]
 BAD_HOSTS = [
     "evil.example",
     "example.org.evil.example",
@@ -99,7 +107,15 @@ def test_paths_with_two_readings(owner_client: Client, stranger_client: Client, 
         assert b"boss" not in response.content
 
 
-RAW = [b"//users/", b"/users%2f", b"/%75sers%2F", b"/login/%2e%2e/users/", b"/users/%5c", b"/a/%u002e", b"/a%25"]
+RAW = [
+    b"//users/",
+    b"/users%2f",
+    b"/%75sers%2F",
+    b"/login/%2e%2e/users/",
+    b"/users/%5c",
+    b"/a/%u002e",
+    b"/a%25",
+]
 
 
 @pytest.mark.parametrize("raw", RAW)
@@ -241,7 +257,7 @@ def test_a_view_without_marker_is_refused_to_everybody(owner: User, rf: RequestF
 
 
 def test_write_needs_its_own_permission(auditor: User, rf: RequestFactory) -> None:
-    @access.page(permission="users.view", write="users.change")
+    @access.page(permission="users.view")
     def view(request: HttpRequest) -> HttpResponse:
         return HttpResponse()
 

@@ -1,0 +1,139 @@
+"""Every address of the console as stranger, auditor and owner see it. New pages are found by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from accounts import services
+from accounts.models import AuditEntry, User
+from adminconsole import access, nav
+from xmppd.services import roster
+
+pytestmark = pytest.mark.django_db
+
+# All that a stranger may see. A name is added here knowingly or not at all.
+PUBLIC = {"healthz", "readyz", "login/", "login/link/<str:token>/", "logout/", "language/"}
+
+
+def patterns(resolver: Any = None, prefix: str = "") -> Iterator[tuple[str, URLPattern]]:
+    for entry in (resolver or get_resolver("xmppd.urls")).url_patterns:
+        route = prefix + str(entry.pattern)
+        if isinstance(entry, URLResolver):
+            yield from patterns(entry, route)
+        else:
+            yield route, entry
+
+
+ROUTES = dict(patterns())
+
+
+@pytest.fixture
+def filled(owner: User, auditor: User, make_user: Callable[..., Any], actor: Any) -> Callable[[str], str]:
+    """A Hearth with a user, a group, a contact, an audit entry; the value turns a route into an address."""
+    alice = make_user("alice")
+    group = services.create_group(name="friends", actor=actor, domain=alice.domain)
+    services.add_member(group, alice, actor=actor)
+    roster.admin_add(alice, "carol@example.net", name="Carol", actor=actor)
+    entry = AuditEntry.objects.latest("id")
+
+    def address(route: str) -> str:
+        number = (
+            entry.pk if route.startswith("audit") else group.pk if route.startswith("groups") else alice.pk
+        )
+        values = {"token": "x", "name": "console.language", "jid": "alice@example.org", "member_id": "1"}
+        parts = []
+        for part in route.split("/"):
+            if part.startswith("<"):
+                kind, _colon, name = part.strip("<>").partition(":")
+                part = values.get(name, str(number) if kind == "int" else "x")
+            parts.append(part)
+        return "/" + "/".join(parts)
+
+    return address
+
+
+def test_the_walk_finds_the_pages() -> None:
+    assert len(ROUTES) > 25
+    assert {"", "users/", "groups/", "sessions/", "settings/", "audit/", "welcome/"} <= ROUTES.keys()
+
+
+def test_every_view_says_who_may_see_it() -> None:
+    unmarked = [route for route, entry in ROUTES.items() if access.access_of(entry.callback) is None]
+    assert not unmarked
+    public = {route for route, entry in ROUTES.items() if access.access_of(entry.callback).public}  # type: ignore[union-attr]
+    assert public == PUBLIC
+
+
+@pytest.mark.parametrize("route", sorted(ROUTES.keys() - PUBLIC))
+def test_strangers_are_sent_to_sign_in(
+    stranger_client: Client, filled: Callable[[str], str], route: str
+) -> None:
+    address = filled(route)
+    before = AuditEntry.objects.count()
+    for response in (
+        stranger_client.get(address),
+        stranger_client.post(address),
+        stranger_client.put(address),
+    ):
+        assert response.status_code == 302
+        assert response.headers["Location"].startswith("/login/?next=")
+    assert AuditEntry.objects.count() == before
+
+
+@pytest.mark.parametrize("route", sorted(ROUTES.keys() - PUBLIC))
+def test_auditors_look_and_change_nothing(
+    auditor_client: Client, filled: Callable[[str], str], route: str
+) -> None:
+    address = filled(route)
+    entry = ROUTES[route]
+    needed = access.access_of(entry.callback)
+    assert needed is not None
+    before = AuditEntry.objects.count()
+    response = auditor_client.get(address)
+    if needed.permission.endswith(".change"):
+        assert response.status_code == 403
+    else:
+        assert response.status_code in (200, 302, 400, 404, 405)
+    assert auditor_client.post(address).status_code in (403, 405)
+    assert AuditEntry.objects.count() == before
+
+
+@pytest.mark.parametrize("route", sorted(ROUTES.keys() - PUBLIC))
+def test_owners_see_every_page(owner_client: Client, filled: Callable[[str], str], route: str) -> None:
+    response = owner_client.get(filled(route))
+    # 404: no such session while nobody is online; 405: a page that only takes a POST.
+    assert response.status_code in (200, 302, 404, 405)
+    if response.status_code == 200 and response.headers["Content-Type"].startswith("text/html"):
+        page = response.content.decode()
+        assert '<main class="' in page
+        assert "<h1" in page
+
+
+def test_accounts_without_a_role_are_nobody(
+    browse: Callable[..., Client], filled: Callable[[str], str]
+) -> None:
+    client = browse(User.objects.get(username="alice"))
+    for route in sorted(ROUTES.keys() - PUBLIC):
+        assert client.get(filled(route)).status_code == 302, route
+
+
+def test_the_menu_shows_what_the_role_may_see(
+    browse: Callable[..., Client], make_user: Callable[..., Any], owner_client: Client
+) -> None:
+    def titles(client: Client) -> list[str]:
+        sections = client.get("/").context["nav"]
+        return [str(item["title"]) for section in sections for item in section["items"]]
+
+    assert titles(owner_client) == [str(item.title) for item in nav.ITEMS]
+    assert titles(browse(make_user("mod", role="room_moderator"))) == ["Overview", "Sessions"]
+    assert titles(browse(make_user("helper", role="user_manager"))) == [
+        "Overview",
+        "Users",
+        "Groups",
+        "Sessions",
+    ]
