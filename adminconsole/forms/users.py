@@ -104,7 +104,7 @@ class RoleFields(forms.Form):
         choices = roles.assignable(viewer.role)
         # "None" first: it is what most accounts have.
         choices.sort(key=lambda pair: pair[0] != roles.Role.NONE)
-        if choices:
+        if len(choices) > 1:
             self.fields["role"].choices = choices  # type: ignore[attr-defined]
             self.fields["role"].choice_help = ROLE_HELP  # type: ignore[attr-defined]
             self.fields["role"].initial = present
