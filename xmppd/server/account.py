@@ -41,8 +41,8 @@ class Account:
         "non_negative",
         "password",
         "pending",
-        "roster_xml",
         "roster_version",
+        "roster_xml",
         "sessions",
         "shared",
         "shared_digest",
@@ -177,7 +177,7 @@ class Account:
 
 
 def shared_digest(shared: dict[str, SharedContact]) -> str:
-    """A short fingerprint of the shared contacts: part of the roster version, since they have no numbers of their own."""
+    """A short fingerprint of the shared contacts: their part of the roster version."""
     if not shared:
         return ""
     digest = blake2b(digest_size=9)
@@ -186,4 +186,3 @@ def shared_digest(shared: dict[str, SharedContact]) -> str:
         if not contact.implicit:
             digest.update(repr((jid, contact.name, contact.subscription, tuple(contact.groups))).encode())
     return digest.hexdigest()
-
