@@ -56,7 +56,9 @@ CAUTIONS = (
         "security.login.max_failures_per_account_address",
         lambda value: value > 100,
         _("Guessing passwords is hardly slowed down"),
-        _("More than 100 failed logins are allowed for one account from one address before it is locked out."),
+        _(
+            "More than 100 failed logins are allowed for one account from one address before it is locked out."
+        ),
     ),
     Caution(
         "c2s.idle_timeout",

@@ -206,9 +206,7 @@ def _limits(setting: Setting[Any]) -> str:
     if setting.kind == "bool" or setting.choices is not None:
         return ""
     low, high = (
-        None
-        if limit is None
-        else (str(limit) if setting.kind == "list" else setting.format(limit))
+        None if limit is None else (str(limit) if setting.kind == "list" else setting.format(limit))
         for limit in (setting.minimum, setting.maximum)
     )
     names = {"low": low, "high": high}

@@ -1,4 +1,4 @@
-"""The audit log: find, read, export. Pages follow the id (no counting, no offset), so that a million rows do not matter."""
+"""The audit log: find, read, export. Pages follow the id, nothing is counted: a million rows do not matter."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ from xmppd.services.db import db
 # Searching text means reading row by row: so many ids at a time, until the page is full or the time is over.
 WINDOW_IDS = 25_000
 PATIENCE_SECONDS = 0.4
-CLOCK_SLACK = timedelta(minutes=5)  # ids and times may disagree that far: transactions overlap, clocks are set
+CLOCK_SLACK = timedelta(
+    minutes=5
+)  # ids and times may disagree that far: transactions overlap, clocks are set
 EXPORT_ROWS = 2_000  # read at once
 ACTIONS_SECONDS = 30.0  # how long the list of actions is believed
 MAX_ID = 2**63 - 1
@@ -60,7 +62,8 @@ def audit_list(request: HttpRequest) -> HttpResponse:
         "entries": [Entry(row) for row in found.rows],
         "q": form.data.get("q", ""),
         "is_filtered": form.is_filtering,
-        "more_filters": any(form.data.get(name) for name in ("actor", "target", "since", "until")) or form.errors,
+        "more_filters": any(form.data.get(name) for name in ("actor", "target", "since", "until"))
+        or form.errors,
         "size": size,
     }
     return render(request, "adminconsole/audit/list.html", context)

@@ -21,8 +21,8 @@ from django.utils.translation import gettext_lazy, ngettext
 from adminconsole import pages
 from adminconsole.access import actor_of, page
 from adminconsole.events import notify
-from adminconsole.forms.sessions import EVERYBODY, SESSION, USER, CloseForm, MessageForm
 from adminconsole.formats import number
+from adminconsole.forms.sessions import EVERYBODY, SESSION, USER, CloseForm, MessageForm
 from xmppd.protocol.jid import JID, JIDError
 from xmppd.services import live
 
@@ -241,9 +241,7 @@ def message_send(request: HttpRequest) -> HttpResponse:
     if not is_running:
         form.add_error(None, _("The XMPP service does not run: nobody is online."))
     elif not recipients:
-        form.add_error(
-            "to" if to else None, _("Not online at the moment.") if to else _("Nobody is online.")
-        )
+        form.add_error("to" if to else None, _("Not online at the moment.") if to else _("Nobody is online."))
     if form.errors or "edit" in request.POST:
         return _compose(request, form, back)
     if "send" not in request.POST:

@@ -1,4 +1,4 @@
-"""A real stream service beside the console's pages: the Server object on a loop of its own thread, clients in memory."""
+"""A real stream service beside the console's pages: the Server object on a loop in a thread, clients in memory."""
 
 from __future__ import annotations
 

@@ -52,9 +52,7 @@ def tiles(html: str) -> list[str]:
     ]
 
 
-def test_figures(
-    owner_client: Browser, service: Service, make_user: Callable[..., Any], actor: Any
-) -> None:
+def test_figures(owner_client: Browser, service: Service, make_user: Callable[..., Any], actor: Any) -> None:
     for name in ("juliet", "romeo"):
         make_user(name)
     services.lock_user(make_user("tybalt"), actor=actor)
@@ -93,7 +91,11 @@ def test_no_certificate(
 
 @pytest.mark.parametrize(
     ("days", "title", "tone"),
-    [(-1, "The certificate has expired", "bad"), (3, "ends in 3 days", "bad"), (20, "ends in 20 days", "warn")],
+    [
+        (-1, "The certificate has expired", "bad"),
+        (3, "ends in 3 days", "bad"),
+        (20, "ends in 20 days", "warn"),
+    ],
 )
 def test_certificate_that_ends(certificate: Any, days: int, title: str, tone: str) -> None:
     ends = datetime.now(UTC) + timedelta(days=days, hours=1)
@@ -116,9 +118,7 @@ def test_dangerous_settings_are_warned_of(owner_client: Browser, service: Servic
     assert 'href="/settings/c2s.tls/"' in html
 
 
-@pytest.mark.parametrize(
-    ("free", "tone"), [(10 * 1024**3, None), (1024**3, "warn"), (100 * 1024**2, "bad")]
-)
+@pytest.mark.parametrize(("free", "tone"), [(10 * 1024**3, None), (1024**3, "warn"), (100 * 1024**2, "bad")])
 def test_little_disk_space(certificate: Any, free: int, tone: str | None, installed: Any) -> None:
     found = [w for w in dashboard._warnings(None, certificate, free, True) if "disk" in str(w.title)]
     assert [w.tone for w in found] == ([tone] if tone else [])

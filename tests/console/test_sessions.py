@@ -60,7 +60,9 @@ def test_the_table_shows_every_session(owner_client: Browser, people: Any) -> No
     assert len(found) == 3
     desktop, phone, romeo = found
     assert "Available" in desktop
-    assert all(text in phone for text in ("Away", "priority 5", "TLS 1.3", "AES 256 GCM", "Conversations 2.17"))
+    assert all(
+        text in phone for text in ("Away", "priority 5", "TLS 1.3", "AES 256 GCM", "Conversations 2.17")
+    )
     assert "192.0.2.1" in phone
     assert "Not available" in romeo
     assert "None" in romeo
@@ -133,7 +135,14 @@ def test_hostile_names_stay_text(
 
 def test_details_show_everything(owner_client: Browser, people: Any) -> None:
     html = html_of(owner_client.get("/sessions/details/" + of("juliet@example.org/phone")))
-    for text in ("On the road", "Conversations 2.17", "TLS_AES_256_GCM_SHA384", "192.0.2.1", "memory", "TEST"):
+    for text in (
+        "On the road",
+        "Conversations 2.17",
+        "TLS_AES_256_GCM_SHA384",
+        "192.0.2.1",
+        "memory",
+        "TEST",
+    ):
         assert text in html
     assert "Other sessions of this user" in html
     assert "desktop" in html

@@ -29,14 +29,21 @@ def examples() -> Iterator[None]:
         Setting("zoo.open", bool, False, "Whether the zoo is open.", restart=True),
         Setting("zoo.animals", int, 5, "Animals.", minimum=1, maximum=100),
         Setting("zoo.ratio", float, 0.5, "Ratio of monkeys.", minimum=0.0, maximum=1.0),
-        Setting("zoo.nap", timedelta, timedelta(minutes=90), "How long they sleep.", minimum=timedelta(seconds=1), maximum=timedelta(days=2)),
+        Setting(
+            "zoo.nap",
+            timedelta,
+            timedelta(minutes=90),
+            "How long they sleep.",
+            minimum=timedelta(seconds=1),
+            maximum=timedelta(days=2),
+        ),
         Setting("zoo.cage", "size", 1024 * 1024, "Size of a cage.", minimum=1024, maximum=1024**3),
         Setting("zoo.sign", str, "Welcome", "Text of the sign."),
         Setting("zoo.mood", str, "calm", "Mood.", choices=[("calm", "calm"), ("wild", "wild")]),
         Setting("zoo.keepers", list, [], "Keepers.", maximum=3),
         Setting("zoo.feed", list, ["hay"], "What they eat.", choices=[("hay", "Hay"), ("fish", "Fish")]),
         Setting("zoo.key", str, "", "Key of the gate.", secret=True),
-    ]  # fmt: skip
+    ]
     yield
     for setting in made:
         del _registry[setting.name]
@@ -104,9 +111,7 @@ def test_a_changed_setting_shows_its_default(owner_client: Browser, actor: Any) 
         ("zoo.key", {"value": "sesame"}, "sesame"),
     ],
 )
-def test_each_type_can_be_changed(
-    owner_client: Browser, name: str, data: dict[str, Any], value: Any
-) -> None:
+def test_each_type_can_be_changed(owner_client: Browser, name: str, data: dict[str, Any], value: Any) -> None:
     html_of(save(owner_client, name, **data))
     assert properties.get(name) == value
 
@@ -177,7 +182,12 @@ def test_a_secret_is_written_and_never_shown(owner_client: Browser) -> None:
     save(owner_client, "zoo.key", value="sesame-open")
     pages = [
         html_of(owner_client.get(url))
-        for url in ("/settings/?q=zoo.key", "/settings/zoo.key/", "/settings/zoo.key/reset/", "/audit/?q=zoo.key")
+        for url in (
+            "/settings/?q=zoo.key",
+            "/settings/zoo.key/",
+            "/settings/zoo.key/reset/",
+            "/audit/?q=zoo.key",
+        )
     ]
     pages.append(html_of(owner_client.get(f"/audit/{AuditEntry.objects.get(target='zoo.key').pk}/")))
     assert not any("sesame" in page for page in pages)
@@ -234,7 +244,12 @@ def test_every_caution_is_about_a_setting_and_not_about_its_default() -> None:
 
 def test_hostile_values_stay_text(owner_client: Browser, actor: Any) -> None:
     properties.set_value("zoo.sign", "<script>alert(1)</script>", actor=actor)
-    for url in ("/settings/?q=zoo.sign", "/settings/zoo.sign/", "/settings/zoo.sign/reset/", "/settings/?q=<script>"):
+    for url in (
+        "/settings/?q=zoo.sign",
+        "/settings/zoo.sign/",
+        "/settings/zoo.sign/reset/",
+        "/settings/?q=<script>",
+    ):
         assert "<script>alert" not in html_of(owner_client.get(url))
 
 
@@ -245,7 +260,9 @@ def test_a_name_that_is_no_setting(owner_client: Browser) -> None:
 
 def test_an_auditor_sees_and_cannot_change(auditor_client: Browser, actor: Any) -> None:
     properties.set_value("zoo.mood", "wild", actor=actor)
-    html = html_of(auditor_client.get("/settings/?q=zoo")) + html_of(auditor_client.get("/settings/zoo.mood/"))
+    html = html_of(auditor_client.get("/settings/?q=zoo")) + html_of(
+        auditor_client.get("/settings/zoo.mood/")
+    )
     assert "wild" in html
     assert "/reset/" not in html
     assert '<form class="form"' not in html
