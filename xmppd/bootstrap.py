@@ -116,12 +116,14 @@ def _port(text: str, source: str) -> int | None:
 
 
 def write_toml(config: Config, values: Mapping[str, str | bool]) -> None:
-    """Merge the values into hearth.toml, atomically, readable by the owner alone (the database URL may hold a password)."""
+    """Merge the values into hearth.toml, atomically, for the owner alone (the database URL may hold a password)."""
     stored: dict[str, object] = {}
     if config.toml_path.exists():
         stored = tomllib.loads(config.toml_path.read_text(encoding="utf-8"))
     stored.update(values)
-    lines = ["# Written by Hearth. Only what must be known before the database; all else is in the console.\n"]
+    lines = [
+        "# Written by Hearth. Only what must be known before the database; all else is in the console.\n"
+    ]
     tables = {key: value for key, value in stored.items() if isinstance(value, dict)}
     lines += [f"{key} = {_toml(value)}\n" for key, value in stored.items() if key not in tables]
     for name, table in tables.items():
@@ -182,7 +184,9 @@ def database_config(url: str, home: Path) -> dict[str, object]:
     parts = urlsplit(url or "sqlite:")
     engine = ENGINES.get(parts.scheme)
     if engine is None:
-        raise ConfigurationError(f"DATABASE_URL: unknown database {parts.scheme!r}; use sqlite, postgresql or mysql")
+        raise ConfigurationError(
+            f"DATABASE_URL: unknown database {parts.scheme!r}; use sqlite, postgresql or mysql"
+        )
     if parts.scheme == "sqlite":
         return {
             "ENGINE": engine,
@@ -197,7 +201,9 @@ def database_config(url: str, home: Path) -> dict[str, object]:
         }
     options: dict[str, object] = dict(parse_qsl(parts.query))
     try:
-        options["connect_timeout"] = int(str(options.get("connect_timeout", 5)))  # MySQL's driver wants a number
+        options["connect_timeout"] = int(
+            str(options.get("connect_timeout", 5))
+        )  # MySQL's driver wants a number
     except ValueError as error:
         raise ConfigurationError("DATABASE_URL: connect_timeout is not a number") from error
     if engine.endswith("mysql"):

@@ -1,4 +1,4 @@
-"""`make demo`: example.org with an administrator and three users on each other's contact lists, for this machine only."""
+"""`make demo`: example.org with an administrator and three users who know each other, for this machine only."""
 
 from __future__ import annotations
 

@@ -81,7 +81,9 @@ def _lock_home(config: bootstrap.Config) -> Any:
     except OSError:
         file.seek(0)
         raise StartError(
-            _("Hearth already runs with %(home)s (process %(pid)s). Stop it, or set HEARTH_HOME to another folder.")
+            _(
+                "Hearth already runs with %(home)s (process %(pid)s). Stop it, or set HEARTH_HOME to another folder."
+            )
             % {"home": config.home, "pid": file.read().strip() or "?"}
         ) from None
     file.seek(0)
@@ -174,24 +176,25 @@ class Application:
         """Daphne on our loop; its reactor runs the loop from here on."""
         from twisted.internet import asyncioreactor
 
-        asyncioreactor.install(self.loop)  # type: ignore[no-untyped-call]
+        asyncioreactor.install(self.loop)
         from daphne.server import Server as Daphne
-        from twisted.internet import reactor
+        from twisted.internet import reactor as twisted_reactor
 
         from adminconsole import events
         from xmppd.asgi import application
 
+        reactor: Any = twisted_reactor
         console = self.console_socket
         assert console is not None
 
         def ready() -> None:
-            reactor.adoptStreamPort(console.fileno(), console.family, daphne.http_factory)  # type: ignore[attr-defined]
+            reactor.adoptStreamPort(console.fileno(), console.family, daphne.http_factory)
             console.close()
             events.start(lambda: self.server.changes if self.server is not None else 0)
 
         def stop() -> None:
-            if reactor.running:  # type: ignore[attr-defined]
-                reactor.stop()  # type: ignore[attr-defined]
+            if reactor.running:
+                reactor.stop()
 
         daphne = Daphne(
             application,
@@ -255,7 +258,9 @@ class Application:
                 bound = await listener.listen(self.config.bind, port)
             except OSError as error:
                 self._close_listeners()
-                raise StartError(_port_problem(name, self.config.bind, port, error), EXIT_TAKEN_PORT) from error
+                raise StartError(
+                    _port_problem(name, self.config.bind, port, error), EXIT_TAKEN_PORT
+                ) from error
             self.listeners.append(listener)
             live.listeners.append(
                 {
@@ -319,7 +324,9 @@ class Application:
     def _bind_console(self) -> socket.socket:
         port = self.config.ports["console"]
         if port is None:
-            raise StartError(_("HEARTH_CONSOLE_PORT is empty; use `serve --no-web` to run without the console."))
+            raise StartError(
+                _("HEARTH_CONSOLE_PORT is empty; use `serve --no-web` to run without the console.")
+            )
         host = self.config.console_bind
         if host is None:
             host = "127.0.0.1" if setup.is_set_up() and setup.LOCALHOST_ONLY.value else ""
@@ -353,12 +360,16 @@ class Application:
         return f"{url}setup/?token={bootstrap.setup_token(self.config)}"
 
     def _listener_lines(self) -> str:
-        assert self.live is not None and self.server is not None
+        assert self.live is not None
+        assert self.server is not None
         labels = {"starttls": "STARTTLS", "direct": "TLS"}
         ports = ", ".join(
             f"{row['port']} ({labels[row['tls']]})" for row in self.live.listeners if row["tls"] in labels
         )
-        return _("  XMPP             %(domain)s on %(ports)s") % {"domain": self.server.domain, "ports": ports}
+        return _("  XMPP             %(domain)s on %(ports)s") % {
+            "domain": self.server.domain,
+            "ports": ports,
+        }
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
@@ -373,7 +384,9 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 def _port_problem(name: str, host: str, port: int, error: OSError) -> str:
     variable = bootstrap.PORT_VARIABLES[name]
     where = f"{host}:{port}" if host else str(port)
-    return _("Port %(where)s cannot be opened (%(reason)s). Set %(variable)s to another port, for example %(example)s.") % {
+    return _(
+        "Port %(where)s cannot be opened (%(reason)s). Set %(variable)s to another port, for example %(example)s."
+    ) % {
         "where": where,
         "reason": os.strerror(error.errno) if error.errno else error,
         "variable": variable,

@@ -1,4 +1,4 @@
-"""Routes of the console while Hearth is set up; before that adminconsole.middleware.SetupGate switches to the wizard's."""
+"""Routes of the console once Hearth is set up; before that adminconsole.middleware.SetupGate has the wizard's."""
 
 from django.urls import include, path
 

@@ -34,7 +34,7 @@ def publish(message: Message) -> None:
 
 
 def subscribe(kind: type[M], handler: Callable[[M], None]) -> Callable[[], None]:
-    """Call `handler(message)` for each message of this class, on the publishing thread; returns the unsubscribing call."""
+    """Call `handler(message)` for each message of this class, on the publishing thread; returns what ends it."""
     _subscribers[kind].append(handler)
     return partial(_subscribers[kind].remove, handler)
 

@@ -1,4 +1,4 @@
-"""Every message between services, workers and processes. Each is a hint to read again: losing one costs freshness only."""
+"""Every message between services and processes. Each is a hint to read again: losing one costs freshness only."""
 
 from __future__ import annotations
 

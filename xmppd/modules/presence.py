@@ -16,7 +16,6 @@ from xmppd.server.account import Account
 from xmppd.server.module import EARLY, Module, on
 from xmppd.server.session import Session
 
-
 _NUMBER = re.compile(r"[+-]?0*[0-9]{1,3}")
 
 
@@ -127,7 +126,7 @@ class Presence(Module):
     # -- what a resource learns when it appears
 
     def _introduce(self, session: Session) -> None:
-        """RFC 6121 4.2.2, 4.3.2: presence of the account's other resources and of the contacts; open requests (3.1.3)."""
+        """RFC 6121 4.2.2, 4.3.2: presence of own other resources and of contacts; open requests (3.1.3)."""
         account = session.account
         for other in account.available:
             if other is not session and other.presence is not None:
@@ -184,10 +183,10 @@ class Presence(Module):
             self._answer_allowed(stanza, account)
             return
         for session in account.sessions.values():
-            if session.directed and (prober in session.directed or prober.bare in session.directed):
-                if stanza.to in (session.jid, account.jid) and session.presence is not None:
-                    self._reply(session.presence, stanza)
-                    return
+            was_told = session.directed and not session.directed.isdisjoint((prober, prober.bare))
+            if was_told and session.presence is not None and stanza.to in (session.jid, account.jid):
+                self._reply(session.presence, stanza)
+                return
         self._send(make("presence", from_=account.jid, to=prober.bare, type="unsubscribed"))
 
     def _answer_allowed(self, stanza: Stanza, account: Account) -> None:
@@ -232,5 +231,3 @@ def _priority(stanza: Stanza) -> int:
     if not _NUMBER.fullmatch(text) or not -128 <= int(text) <= 127:
         raise StanzaError("bad-request", "priority is a number from -128 to 127")
     return int(text)
-
-

@@ -100,7 +100,7 @@ def _joined(children: list[Element | str]) -> list[Element | str]:
     return joined
 
 
-def E(ns: str, name: str, /, *children: Element | str | None, **attrs: object) -> Element:  # noqa: N802
+def E(ns: str, name: str, /, *children: Element | str | None, **attrs: object) -> Element:
     """Build an element. None drops a child or an attribute; `from_` writes `from`, `xml_lang` writes `xml:lang`."""
     return Element(
         ns,

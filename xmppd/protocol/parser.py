@@ -34,7 +34,7 @@ _START_TAG = re.compile(rb"<[^\"'>]*(?:(?:\"[^\"]*\"|'[^']*')[^\"'>]*)*>")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one stanza may cost. The defaults hold before authentication; RFC 6120 13.12 asks for >= 10,000 bytes after."""
+    """What one stanza may cost. The defaults hold before login; RFC 6120 13.12 asks for >= 10,000 bytes after it."""
 
     max_bytes: int = 8192
     max_depth: int = 8
@@ -90,6 +90,7 @@ class StanzaParser:
         self._is_holding = False
         self._quote = b""  # the open quotation mark of a held tag, b"" outside quotes
         self._depth = 0
+        self._children: list[str] = []
         self._marks: list[tuple[int, int, str, dict[str, str], list[str]]] = []
         self._expat = _new_expat()
         self._expat.StartElementHandler = self._on_start
@@ -265,12 +266,16 @@ class StanzaParser:
         if count > self._limits.max_elements:
             raise StreamError("policy-violation", f"a stanza may have {self._limits.max_elements} elements")
         if len(attrs) > self._limits.max_attributes:
-            raise StreamError("policy-violation", f"an element may have {self._limits.max_attributes} attributes")
+            raise StreamError(
+                "policy-violation", f"an element may have {self._limits.max_attributes} attributes"
+            )
 
     def _on_end(self, name: str) -> None:
         self._depth = depth = self._depth - 1
         if depth == 1:
-            self._marks.append((self._start, self._expat.CurrentByteIndex, self._name, self._attrs, self._children))
+            self._marks.append(
+                (self._start, self._expat.CurrentByteIndex, self._name, self._attrs, self._children)
+            )
         elif depth == 0:
             self.is_ended = True
 
@@ -313,7 +318,9 @@ class HeaderParser:
     def feed(self, data: bytes) -> int | None:
         """How many of these bytes belong to the header; None when it is not complete yet. Raises StreamError."""
         position = 0
-        if not self._seen:  # keepalives of the stream before; in front of an XML declaration nothing may stand
+        if (
+            not self._seen
+        ):  # keepalives of the stream before; in front of an XML declaration nothing may stand
             position = len(data) - len(data.lstrip(_WHITESPACE))
         while self.root is None:
             end = data.find(b">", position) + 1
@@ -363,7 +370,8 @@ class HeaderParser:
         from xmppd.protocol.writer import escape_attr
 
         declarations = "".join(
-            f" xmlns{':' if prefix else ''}{prefix}='{escape_attr(uri)}'" for prefix, uri in self.declared.items()
+            f" xmlns{':' if prefix else ''}{prefix}='{escape_attr(uri)}'"
+            for prefix, uri in self.declared.items()
         )
         return b"<" + self._root_name() + declarations.encode() + b">"
 
@@ -374,8 +382,10 @@ class HeaderParser:
 
 
 def parse_element(data: bytes, context: bytes = b"<root>") -> Element:
-    """One complete element as a tree; raises StreamError. For bytes that passed a StanzaParser, or of our own stores."""
-    nodes = [child for child in _build(context + data + _end_tag(context)).children if isinstance(child, Element)]
+    """One complete element as a tree; raises StreamError. For what passed a StanzaParser, or is of our own stores."""
+    nodes = [
+        child for child in _build(context + data + _end_tag(context)).children if isinstance(child, Element)
+    ]
     if len(nodes) != 1:
         raise StreamError("not-well-formed")
     return nodes[0]

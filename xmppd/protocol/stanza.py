@@ -24,10 +24,22 @@ _TAIL = {"message": b"</message>", "presence": b"</presence>", "iq": b"</iq>"}
 _START = {"message": b"<message from='", "presence": b"<presence from='", "iq": b"<iq from='"}
 _TYPE = {
     name: f" type='{name}'".encode()
-    for name in (
-        "chat groupchat headline normal error get set result unavailable subscribe subscribed unsubscribe "
-        "unsubscribed probe"
-    ).split()
+    for name in [
+        "chat",
+        "groupchat",
+        "headline",
+        "normal",
+        "error",
+        "get",
+        "set",
+        "result",
+        "unavailable",
+        "subscribe",
+        "subscribed",
+        "unsubscribe",
+        "unsubscribed",
+        "probe",
+    ]
 }
 
 
@@ -122,7 +134,7 @@ class Stanza:
         return self.prefix() + (to or self.to).attr + self.suffix()
 
     def prefix(self) -> bytes:
-        """All that stands before the address in `to`; with `suffix` one letter goes to many without being joined anew."""
+        """All that stands before the address in `to`; with `suffix`, one letter goes to many."""
         return _START[self.kind] + self.from_.attr + b"' to='"
 
     def suffix(self) -> bytes:
@@ -166,8 +178,8 @@ def make(
     *children: Element | None,
     from_: JID | None = None,
     to: JID | None = None,
-    type: str | None = None,  # noqa: A002
-    id: str | None = None,  # noqa: A002
+    type: str | None = None,
+    id: str | None = None,
 ) -> Stanza:
     """A stanza of the server's own making."""
     attrs = {key: value for key, value in (("type", type), ("id", id)) if value is not None}

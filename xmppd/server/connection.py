@@ -229,7 +229,13 @@ class ClientConnection:
         self.server.unauthenticated.discard(self)
         self.server.directory.now_online(self.account)
         self.server.changes += 1
-        log.info("session-opened jid=%s ip=%s mech=%s tls=%s", jid, self.address, self.mechanism, self.tls_version or "-")
+        log.info(
+            "session-opened jid=%s ip=%s mech=%s tls=%s",
+            jid,
+            self.address,
+            self.mechanism,
+            self.tls_version or "-",
+        )
 
     # -- the end
 

@@ -67,7 +67,9 @@ class Directory:
             return account
         known.refresh(record)
         known.is_stale = False
-        if not known.sessions:  # with sessions, the roster is kept true change by change: they have to be told
+        if (
+            not known.sessions
+        ):  # with sessions, the roster is kept true change by change: they have to be told
             known.set_roster(items, shared)
         return known
 

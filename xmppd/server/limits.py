@@ -71,7 +71,9 @@ IDLE_TIMEOUT = Setting(
     "c2s.idle_timeout",
     timedelta,
     timedelta(minutes=6),
-    _("A client that was silent for this time is pinged; one that does not answer in half of it is disconnected."),
+    _(
+        "A client that was silent for this time is pinged; one that does not answer in half of it is disconnected."
+    ),
     minimum=timedelta(seconds=30),
     maximum=timedelta(days=1),
 )
@@ -103,7 +105,9 @@ BYTES_PER_SECOND = Setting(
     "c2s.max_bytes_per_second",
     "size",
     1024 * 1024,
-    _("Bytes per second that are read from one client on average; a faster one is slowed down, nothing is lost."),
+    _(
+        "Bytes per second that are read from one client on average; a faster one is slowed down, nothing is lost."
+    ),
     minimum=4096,
     maximum=1024 * 1024 * 1024,
 )

@@ -41,7 +41,7 @@ class Live:
     def attach(self) -> None:
         self._loop = asyncio.get_running_loop()
         live.register(self.operations(), self._loop)
-        for kind, handler in {
+        handlers: dict[type[messages.Message], Callable[[Any], None]] = {
             messages.UserCreated: self._on_user_created,
             messages.UserChanged: self._on_user_changed,
             messages.UserDeleted: self._on_user_deleted,
@@ -50,7 +50,8 @@ class Live:
             messages.PasswordChanged: self._on_password_changed,
             messages.RosterChanged: self._on_roster_changed,
             messages.SharedRostersChanged: self._on_shared_rosters_changed,
-        }.items():
+        }
+        for kind, handler in handlers.items():
             self._unsubscribe.append(channel.subscribe(kind, partial(self._on_loop, handler)))
 
     async def watch_locks(self) -> None:
@@ -246,4 +247,3 @@ class Live:
         accounts = [account for account in self.server.directory.online.values() if account.id in wanted]
         if accounts:
             self.server.ask(hooks.shared_rosters_written, accounts)
-

@@ -1,4 +1,4 @@
-"""Finds the modules: every file in xmppd/modules, and entry points of installed packages in the group hearth.modules."""
+"""Finds the modules: every file in xmppd/modules, and installed packages with an entry point in hearth.modules."""
 
 from __future__ import annotations
 
@@ -21,12 +21,16 @@ def module_classes() -> list[type[Module]]:
         for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name)
     ]
     found = [cls for file in files for cls in _classes_of(file)]
-    return found + [entry.load() for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name)]
+    return found + [
+        entry.load() for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name)
+    ]
 
 
 def _classes_of(file: ModuleType) -> list[type[Module]]:
     return [
         value
         for value in vars(file).values()
-        if isinstance(value, type) and issubclass(value, Module) and value.__module__.startswith(file.__name__)
+        if isinstance(value, type)
+        and issubclass(value, Module)
+        and value.__module__.startswith(file.__name__)
     ]

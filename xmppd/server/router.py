@@ -363,4 +363,4 @@ def check_iq(stanza: Stanza) -> None:
         raise StanzaError("bad-request", "unknown type of IQ")
 
 
-IQHandler = Callable[[Stanza, "Session | None"], Element | bytes | None | Awaitable[Element | bytes | None]]
+IQHandler = Callable[[Stanza, "Session | None"], Element | bytes | Awaitable[Element | bytes | None] | None]

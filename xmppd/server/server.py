@@ -70,7 +70,7 @@ class Server:
         self.connections: set[ClientConnection] = set()
         self.unauthenticated: set[ClientConnection] = set()
         self.services: dict[str, Callable[[Stanza], Awaitable[object] | None]] = {}
-        self.handlers: dict[Hook, tuple[Handler, ...]] = {hook: () for hook in hooks.ALL}
+        self.handlers: dict[Hook, tuple[Handler, ...]] = dict.fromkeys(hooks.ALL, ())
         self.iq_routes: dict[tuple[str, hooks.Target, str], IQHandler] = {}
         self.early_routes: dict[tuple[str, str], EarlyHandler] = {}
         self.nonzas: dict[str, NonzaHandler] = {}
@@ -151,9 +151,9 @@ class Server:
     def spawn(self, work: Awaitable[Any] | Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run it beside everything else; what fails is logged."""
         task = asyncio.ensure_future(work)
-        self._tasks.add(task)  # type: ignore[arg-type]
-        task.add_done_callback(self._task_done)  # type: ignore[arg-type]
-        return task  # type: ignore[return-value]
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+        return task
 
     def keep_running(self, work: Coroutine[Any, Any, None]) -> None:
         """Run what goes on until the server stops; it is cancelled then."""
@@ -256,7 +256,7 @@ class Server:
 
     # -- IQs of the server's own
 
-    def request(self, session: Session, payload: Element, type: str = "get") -> asyncio.Future[Stanza]:  # noqa: A002
+    def request(self, session: Session, payload: Element, type: str = "get") -> asyncio.Future[Stanza]:
         """Send an IQ from the domain to a session; the future gives the result or error stanza, or TimeoutError."""
         identity = secrets.token_urlsafe(9)
         stanza = make("iq", payload, from_=self.jid, to=session.jid, type=type, id=identity)
@@ -290,7 +290,9 @@ class Server:
             self.directory.now_offline(account)
 
     def sessions(self) -> list[Session]:
-        return [session for account in self.directory.online.values() for session in account.sessions.values()]
+        return [
+            session for account in self.directory.online.values() for session in account.sessions.values()
+        ]
 
     @property
     def uptime(self) -> timedelta:

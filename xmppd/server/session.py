@@ -118,7 +118,9 @@ class Session:
         if stanza.kind:
             self.send_error(stanza, StanzaError("internal-server-error"))
         else:
-            self.connection.close(StreamError("internal-server-error"))  # no way to say it of this element alone
+            self.connection.close(
+                StreamError("internal-server-error")
+            )  # no way to say it of this element alone
 
     async def _finish(self, waiting: Awaitable[object], stanza: Stanza) -> None:
         """Await a handler, then what queued behind it."""

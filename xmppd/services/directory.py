@@ -46,7 +46,9 @@ class AccountRecord:
     last_seen: datetime | None
     last_status: str
     has_offline: bool
-    has_sharing: bool  # whether any group of the domain shares its members; without one nothing is to be computed
+    has_sharing: (
+        bool  # whether any group of the domain shares its members; without one nothing is to be computed
+    )
 
     def is_locked(self, at: datetime | None = None) -> bool:
         at = at or timezone.now()
@@ -63,7 +65,18 @@ def find_account(domain: str, username: str) -> AccountRecord | None:
         row = cursor.fetchone()
     if row is None:
         return None
-    user_id, name, password, role, locked_from, locked_until, last_seen, last_status, has_offline, has_sharing = row
+    (
+        user_id,
+        name,
+        password,
+        role,
+        locked_from,
+        locked_until,
+        last_seen,
+        last_status,
+        has_offline,
+        has_sharing,
+    ) = row
     return AccountRecord(
         user_id=user_id,
         jid=f"{username}@{domain}",

@@ -53,7 +53,9 @@ def _python() -> Iterator[Finding]:
 def _home() -> Iterator[Finding]:
     home = settings.CONFIG.home
     if not home.exists():
-        yield Finding("home", "warn", _("The data folder %s does not exist yet.") % home, _("Run `make run`."))
+        yield Finding(
+            "home", "warn", _("The data folder %s does not exist yet.") % home, _("Run `make run`.")
+        )
         return
     if home.stat().st_mode & 0o077:
         yield Finding(
@@ -83,7 +85,10 @@ def _database() -> Iterator[Finding]:
         return
     if pending:
         yield Finding(
-            "database", "warn", _("The database has an older form."), _("Restart Hearth; it is brought up to date.")
+            "database",
+            "warn",
+            _("The database has an older form."),
+            _("Restart Hearth; it is brought up to date."),
         )
     else:
         yield Finding("database", "ok", _("The database answers and is up to date."))
@@ -115,7 +120,9 @@ def _listeners() -> Iterator[Finding]:
     try:
         status = live.status()
     except NotRunningError:
-        yield Finding("listeners", "warn", _("The XMPP service does not run."), _("Start it with `make run`."))
+        yield Finding(
+            "listeners", "warn", _("The XMPP service does not run."), _("Start it with `make run`.")
+        )
         return
     names = {row["name"]: row["port"] for row in status["listeners"]}
     if "c2s" not in names and "c2s_tls" not in names:
@@ -131,7 +138,9 @@ def _names() -> Iterator[Finding]:
     """Whether clients find the server by its domain (RFC 6120 3.2, the fallback without SRV records)."""
     for domain in health.domain_names():
         if domain == "localhost" or _is_address(domain):
-            text = _("%s is no name that other machines can look up; clients need the server's address in their settings.")
+            text = _(
+                "%s is no name that other machines can look up; clients need the server's address in their settings."
+            )
             yield Finding("dns", "warn", text % domain, _("Use a domain of yours for more than a trial."))
             continue
         host = settings.CONFIG.hostname or domain

@@ -38,9 +38,13 @@ def _check_sqlite(path: Path) -> None:
             cursor.execute("PRAGMA quick_check(1)")
             row = cursor.fetchone()
     except DatabaseError as error:
-        raise DatabaseProblem(_("the file %(path)s is damaged: %(error)s.") % {"path": path, "error": error}) from error
+        raise DatabaseProblem(
+            _("the file %(path)s is damaged: %(error)s.") % {"path": path, "error": error}
+        ) from error
     if row is None or row[0] != "ok":
-        raise DatabaseProblem(_("the file %(path)s is damaged: %(error)s.") % {"path": path, "error": row and row[0]})
+        raise DatabaseProblem(
+            _("the file %(path)s is damaged: %(error)s.") % {"path": path, "error": row and row[0]}
+        )
 
 
 def domain_names() -> list[str]:

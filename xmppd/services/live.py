@@ -34,7 +34,7 @@ def register(operations: dict[str, Callable[..., Any]], loop: asyncio.AbstractEv
 
 
 def call(operation: str, **arguments: Any) -> Any:
-    """Run an operation in the server and return its JSON value; raises NotRunningError. Not from the server's own loop."""
+    """Run an operation in the server and return its JSON value; raises NotRunningError. Not from the server's loop."""
     if _loop is not None:
         return _call_here(_loop, operation, arguments)
     return _call_by_socket(operation, arguments)
@@ -75,7 +75,7 @@ def _call_by_socket(operation: str, arguments: dict[str, Any]) -> Any:
 
 
 def status() -> dict[str, Any]:
-    """domain, started (ISO), uptime_seconds, listeners [{name, address, port, tls}], users_online, sessions, counters."""
+    """domain, started (ISO), uptime_seconds, listeners ({name, address, port, tls}), users_online, sessions, counters."""
     return dict(call("status"))
 
 

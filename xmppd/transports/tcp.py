@@ -202,7 +202,7 @@ class TCPClient(ClientConnection, asyncio.Protocol):
         self._tls = TLS(context)
 
     def _on_tls_established(self) -> None:
-        types = (END_POINT,)
+        types: tuple[str, ...] = (END_POINT,)
         if self._listener.has_exporter and self._tls is not None and self._tls.version == "TLSv1.3":
             types = (EXPORTER, END_POINT)
         if self._listener.is_direct_tls:
@@ -267,7 +267,12 @@ class Listener:
     """One port. `admit` bounds how many connections an address, and all strangers together, may hold."""
 
     def __init__(
-        self, server: Server, certificate: Certificate, *, is_direct_tls: bool = False, has_exporter: bool = False
+        self,
+        server: Server,
+        certificate: Certificate,
+        *,
+        is_direct_tls: bool = False,
+        has_exporter: bool = False,
     ) -> None:
         self.server = server
         self.certificate = certificate

@@ -8,6 +8,7 @@ import ctypes
 import hashlib
 import logging
 import ssl
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography import x509
@@ -76,15 +77,13 @@ class TLS:
 
     def close_notify(self) -> bytes:
         """The bytes that tell the peer of the end (RFC 8446 6.1)."""
-        try:
+        with suppress(ssl.SSLError, ValueError):  # it wants the peer's answer, which nobody waits for
             self._object.unwrap()
-        except (ssl.SSLError, ValueError):
-            pass  # it wants the peer's answer, which nobody waits for
         return self._outgoing.read()
 
     @property
     def version(self) -> str:
-        """"TLSv1.3"; '' before the handshake."""
+        """ "TLSv1.3"; '' before the handshake."""
         return self._object.version() or ""
 
     @property
@@ -157,7 +156,9 @@ def _export(connection: ssl.SSLObject) -> bytes:
     library = _libssl()
     raw = connection._sslobj  # type: ignore[attr-defined]
     # PyObject_HEAD (refcount, type), PyObject *Socket, SSL *ssl
-    pointer = ctypes.c_void_p.from_address(id(raw) + object.__basicsize__ + ctypes.sizeof(ctypes.c_void_p)).value
+    pointer = ctypes.c_void_p.from_address(
+        id(raw) + object.__basicsize__ + ctypes.sizeof(ctypes.c_void_p)
+    ).value
     buffer = ctypes.create_string_buffer(EXPORTER_BYTES)
     done = library.SSL_export_keying_material(
         ctypes.c_void_p(pointer), buffer, EXPORTER_BYTES, EXPORTER_LABEL, len(EXPORTER_LABEL), b"", 0, 1
@@ -197,7 +198,11 @@ def exporter_works(certificate: Path, key: Path) -> bool:
     root = Path(__file__).resolve().parents[2]
     try:
         run = subprocess.run(  # noqa: S603
-            [sys.executable, "-c", code, str(certificate), str(key)], cwd=root, timeout=20, check=False, capture_output=True
+            [sys.executable, "-c", code, str(certificate), str(key)],
+            cwd=root,
+            timeout=20,
+            check=False,
+            capture_output=True,
         )
     except (OSError, subprocess.TimeoutExpired):
         return False
@@ -216,10 +221,8 @@ def self_test(certificate: str, key: str) -> bool:
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         client = client_context.wrap_bio(incoming, outgoing)
         for _step in range(4):
-            try:
+            with suppress(ssl.SSLWantReadError):
                 client.do_handshake()
-            except ssl.SSLWantReadError:
-                pass
             server.feed(outgoing.read())
             incoming.write(server.pending_output())
         if server.version != "TLSv1.3":

@@ -15,11 +15,13 @@ SIGNS = {"ok": "ok  ", "warn": "warn", "bad": "BAD "}
 
 
 class Command(BaseCommand):
-    requires_system_checks: list[str] = []  # noqa: RUF012
+    requires_system_checks: list[str] = []
     help = "Look for mistakes in the set-up of this server. Exit code 1 when something is wrong."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--json", action="store_true", help="one JSON array of check, level, text, remedy")
+        parser.add_argument(
+            "--json", action="store_true", help="one JSON array of check, level, text, remedy"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         from xmppd.server.loader import module_classes
@@ -27,7 +29,9 @@ class Command(BaseCommand):
         module_classes()  # their settings are part of what is looked at
         findings = doctor.examine()
         if options["json"]:
-            self.stdout.write(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False, indent=2))
+            self.stdout.write(
+                json.dumps([asdict(finding) for finding in findings], ensure_ascii=False, indent=2)
+            )
         else:
             for finding in findings:
                 self.stdout.write(f"{SIGNS[finding.level]}  {finding.text}")

@@ -7,23 +7,24 @@ import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.utils.translation import gettext_lazy as _
 
 from xmppd import demo
 from xmppd.bootstrap import ConfigurationError
 
 
 class Command(BaseCommand):
-    help = _("Run the web console and the XMPP service until Ctrl-C or SIGTERM.")
-    requires_system_checks: list[str] = []  # noqa: RUF012  they cost a second; `make check` runs them
+    help = "Run the web console and the XMPP service until Ctrl-C or SIGTERM."
+    requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parts = parser.add_mutually_exclusive_group()
-        parts.add_argument("--no-web", action="store_true", help=_("without the console"))
-        parts.add_argument("--no-xmpp", action="store_true", help=_("without the XMPP service"))
-        parser.add_argument("--demo", action="store_true", help=_("example.org with four users, on loopback only"))
-        parser.add_argument("--reload", action="store_true", help=_("start over when the code changes"))
-        parser.add_argument("--debug", action="store_true", help=_("debug pages and a talkative log"))
+        parts.add_argument("--no-web", action="store_true", help="without the console")
+        parts.add_argument("--no-xmpp", action="store_true", help="without the XMPP service")
+        parser.add_argument(
+            "--demo", action="store_true", help="example.org with four users, on loopback only"
+        )
+        parser.add_argument("--reload", action="store_true", help="start over when the code changes")
+        parser.add_argument("--debug", action="store_true", help="debug pages and a talkative log")
 
     def handle(self, *args: Any, **options: Any) -> None:
         self._adopt_environment(options)

@@ -13,7 +13,7 @@ from xmppd.services import live
 
 
 class Command(BaseCommand):
-    requires_system_checks: list[str] = []  # noqa: RUF012
+    requires_system_checks: list[str] = []
     help = "Show the running server: domain, uptime, ports, users online. Exit code 1 when it does not run."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -35,7 +35,7 @@ class StartTLS:
 
 @dataclass(frozen=True, slots=True)
 class AuthRequested:
-    """`initial` is None when the client sent no initial response. Answer: auth_challenge, auth_succeeded or auth_failed."""
+    """`initial` is None when there was no initial response. Answer: auth_challenge, auth_succeeded or auth_failed."""
 
     mechanism: str
     initial: bytes | None
@@ -76,8 +76,8 @@ Event = StartTLS | AuthRequested | AuthResponse | BindRequested | EarlyIQ | Clos
 class Policy(Protocol):
     """What the stream must know of its server; read at each step, so that changed settings hold at once."""
 
-    pool: ParserPool  # parsers with the limits of authenticated clients
-
+    @property
+    def pool(self) -> ParserPool: ...  # parsers with the limits of authenticated clients
     @property
     def default_domain(self) -> str: ...
     @property
@@ -139,7 +139,7 @@ class ClientStream:
 
     # -- bytes
 
-    def receive(self, data: bytes) -> list[Event] | list[Stanza]:
+    def receive(self, data: bytes) -> Sequence[Event]:
         """The events that these bytes complete. b"" goes on with what was left when the last verb was awaited."""
         if self.is_closed:
             return []
@@ -156,7 +156,7 @@ class ClientStream:
         self._output.clear()
         return output
 
-    def _receive_stanzas(self, data: bytes) -> list[Event] | list[Stanza]:
+    def _receive_stanzas(self, data: bytes) -> Sequence[Event]:
         parser = self._parser
         if parser is None:
             parser = self._policy.pool.borrow()
@@ -235,7 +235,9 @@ class ClientStream:
     def _header_problem(self, header: HeaderParser) -> StreamError | None:
         attrs = header.attrs
         if header.root != (STREAMS, "stream"):
-            return StreamError("invalid-namespace" if header.root and header.root[1] == "stream" else "bad-format")
+            return StreamError(
+                "invalid-namespace" if header.root and header.root[1] == "stream" else "bad-format"
+            )
         if header.declared.get("", CLIENT) != CLIENT or "" not in header.declared:
             return StreamError("invalid-namespace")
         if not _is_version_1(attrs.get("version", "")):
@@ -276,7 +278,11 @@ class ClientStream:
         self.is_header_sent = True
 
     def _send_features(self) -> None:
-        offers = [getattr(self, f"_offer_{feature.offer}")() for feature in CLIENT_FEATURES if feature.is_open(self.has)]
+        offers = [
+            getattr(self, f"_offer_{feature.offer}")()
+            for feature in CLIENT_FEATURES
+            if feature.is_open(self.has)
+        ]
         if self._needs_tls_first:
             offers = [self._offer_starttls()]
         else:
@@ -482,7 +488,9 @@ class ClientStream:
 
 
 def _error_element(error: StreamError) -> str:
-    text = f"<text xmlns='{STREAM_ERRORS}' xml:lang='en'>{escape_attr(error.text)}</text>" if error.text else ""
+    text = (
+        f"<text xmlns='{STREAM_ERRORS}' xml:lang='en'>{escape_attr(error.text)}</text>" if error.text else ""
+    )
     extra = "".join(write(element) for element in error.extra)
     content = escape_attr(error.content or "")
     return (
