@@ -8,7 +8,6 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.middleware import LoginRequiredMiddleware
-from django.db import DatabaseError, Error, InterfaceError, OperationalError, ProgrammingError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.translation import get_supported_language_variant
@@ -115,16 +114,7 @@ class SetupGate:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        return errors.database_unavailable(request) if is_database_down(exception) else None
-
-
-def is_database_down(error: BaseException | None) -> bool:
-    """Whether the database cannot be reached or has no tables of ours, rather than refused a statement."""
-    if isinstance(error, OperationalError | InterfaceError) or type(error) in (DatabaseError, Error):
-        return True
-    return isinstance(error, ProgrammingError) and any(
-        sign in str(error).lower() for sign in ("does not exist", "doesn't exist", "no such table")
-    )
+        return errors.database_unavailable(request) if errors.is_database_down(exception) else None
 
 
 def _prefer_language(request: HttpRequest) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from django.db import DatabaseError, Error, InterfaceError, OperationalError, ProgrammingError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
@@ -38,11 +39,18 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """500; 503 where a middleware met a database that does not answer."""
-    from adminconsole.middleware import is_database_down
-
     if is_database_down(sys.exc_info()[1]):
         return database_unavailable(request)
     return render(request, "adminconsole/500.html", status=500)
+
+
+def is_database_down(error: BaseException | None) -> bool:
+    """Whether the database cannot be reached or has no tables of ours, rather than refused a statement."""
+    if isinstance(error, OperationalError | InterfaceError) or type(error) in (DatabaseError, Error):
+        return True
+    return isinstance(error, ProgrammingError) and any(
+        sign in str(error).lower() for sign in ("does not exist", "doesn't exist", "no such table")
+    )
 
 
 def database_unavailable(request: HttpRequest, reason: str = "") -> HttpResponse:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from django.conf import settings
@@ -21,6 +22,7 @@ from django.test import Client
 from accounts import credentials, registry
 from accounts.models import AuditEntry, Domain, User
 from adminconsole.setup import probe, state
+from tests.tools import require_module
 from xmppd import bootstrap
 from xmppd.bus.messages import SetupFinished
 from xmppd.services import certificates, setup
@@ -323,6 +325,26 @@ def test_database_reasons_are_readable(wizard: Client, monkeypatch: pytest.Monke
     page = text_of(wizard.post(url("database"), form))
     assert "The server refused the user “b” or the password." in page
     assert "FATAL: no" in page
+
+
+@pytest.mark.postgresql
+@pytest.mark.slow
+def test_a_real_postgresql(
+    wizard: Client, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))  # pgserver warns without one
+    folder = tmp_path_factory.mktemp("postgresql")
+    server = require_module("pgserver").get_server(folder)
+    try:
+        folder_of_socket = dict(parse_qsl(urlsplit(server.get_uri()).query))["host"]
+        form = {"kind": "postgresql", "host": folder_of_socket, "name": "postgres", "user": "postgres"}
+        answer(wizard, "language", "server")
+        missing = wizard.post(url("database"), {**form, "name": "nothing"})
+        assert "The server has no database “nothing”." in text_of(missing)
+        assert "The database can be used." in text_of(wizard.post(url("database"), {**form, "test": "1"}))
+        assert wizard.post(url("database"), form).headers["Location"] == url("accounts")
+    finally:
+        server.cleanup()
 
 
 def test_a_slow_database_server_is_given_up(monkeypatch: pytest.MonkeyPatch, fresh: Path) -> None:
