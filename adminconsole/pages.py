@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 from adminconsole.templatetags.hearth import PAGE_SIZES
 
 DEFAULT_SIZE = 50
+MAX_QUERY_CHARS = 200
 
 
 def page_and_size(request: HttpRequest) -> tuple[int, int]:
@@ -36,6 +37,16 @@ def counted(rows: Sequence[Any], *, total: int, number: int, size: int) -> Page:
     page = Paginator(range(total), size).page(number)
     page.object_list = rows
     return page
+
+
+def searched(request: HttpRequest) -> str:
+    """What `?q=` looks for, as a database takes it: PostgreSQL no NUL, SQLite no thousand conditions."""
+    return request.GET.get("q", "").replace("\0", "")[:MAX_QUERY_CHARS].strip()
+
+
+def to_ids(texts: Iterable[str]) -> list[int]:
+    """The texts that can be ids of rows."""
+    return [int(text) for text in texts if text.isascii() and text.isdecimal() and len(text) < 19]
 
 
 def choice(request: HttpRequest, name: str, allowed: Iterable[str], default: str = "") -> str:

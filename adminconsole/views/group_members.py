@@ -17,7 +17,7 @@ from accounts import services
 from accounts.models import Group, Membership, User
 from adminconsole.access import actor_of, page
 from adminconsole.forms.groups import AddMembersForm
-from adminconsole.pages import choice, cut
+from adminconsole.pages import choice, cut, searched, to_ids
 from adminconsole.views.group_page import find_group, group_page
 from adminconsole.views.user_state import online_jids
 
@@ -27,7 +27,7 @@ OFFERED = 24  # people shown to tick; a search finds the others
 @page(permission="groups.view")
 def member_list(request: HttpRequest, group_id: int) -> HttpResponse:
     group = find_group(group_id)
-    query = request.GET.get("q", "").strip()
+    query = searched(request)
     kind = choice(request, "kind", ("admins", "remote"))
     page_ = cut(request, _search(group, query, kind))
     page_.object_list = _rows(list(page_.object_list))
@@ -80,7 +80,7 @@ def add(request: HttpRequest, group_id: int) -> HttpResponse:
                 messages.info(request, _("Nobody was added: tick people or type addresses."))
             return redirect("group", group.pk)
     ticked = _ticked(group, request.POST.getlist("users") or request.GET.getlist("users"))
-    query = request.GET.get("q", "").strip()
+    query = searched(request)
     offered = _offered(group, query, [user.pk for user in ticked])
     context = group_page(
         request,
@@ -96,8 +96,7 @@ def add(request: HttpRequest, group_id: int) -> HttpResponse:
 
 
 def _ticked(group: Group, ids: list[str]) -> list[User]:
-    numbers = [int(text) for text in ids[:1000] if text.isdigit() and len(text) < 19]
-    return list(User.objects.filter(pk__in=numbers, domain=group.domain).order_by("username"))
+    return list(User.objects.filter(pk__in=to_ids(ids[:1000]), domain=group.domain).order_by("username"))
 
 
 def _offered(group: Group, query: str, without: list[int]) -> list[User]:

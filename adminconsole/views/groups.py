@@ -17,7 +17,7 @@ from accounts.models import Group
 from accounts.services.search import primary_id
 from adminconsole.access import actor_of, page
 from adminconsole.forms.groups import GroupForm
-from adminconsole.pages import choice, confirm, cut, show_errors, typed
+from adminconsole.pages import choice, confirm, cut, searched, show_errors, typed
 from adminconsole.views import group_members, group_sharing
 from adminconsole.views.group_page import find_group, group_page
 
@@ -26,7 +26,7 @@ SORTS = {"name": ("name",), "-name": ("-name",), "members": ("member_count",), "
 
 @page(permission="groups.view")
 def group_list(request: HttpRequest) -> HttpResponse:
-    query = request.GET.get("q", "").strip()
+    query = searched(request)
     sharing = choice(request, "sharing", Group.Sharing.values)
     sort = choice(request, "sort", SORTS, "name")
     groups = services.search_groups(query).filter(domain_id=primary_id())

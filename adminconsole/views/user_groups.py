@@ -13,7 +13,7 @@ from django.utils.translation import ngettext
 from accounts import services
 from accounts.models import Group, Membership
 from adminconsole.access import actor_of, page
-from adminconsole.pages import cut
+from adminconsole.pages import cut, searched, to_ids
 from adminconsole.views.user_tabs import find_user, user_page
 
 OFFERED = 12  # groups shown to add; a search finds the others
@@ -25,7 +25,7 @@ def group_list(request: HttpRequest, user_id: int) -> HttpResponse:
     if request.method == "POST":
         return _add(request, user_id)
     memberships = Membership.objects.filter(user=user).select_related("group").order_by("group__name")
-    query = request.GET.get("q", "").strip()
+    query = searched(request)
     others = services.search_groups(query, domain=user.domain).exclude(memberships__user=user)
     offered = list(others[: OFFERED + 1])
     context = user_page(
@@ -43,8 +43,7 @@ def group_list(request: HttpRequest, user_id: int) -> HttpResponse:
 
 def _add(request: HttpRequest, user_id: int) -> HttpResponse:
     user = find_user(user_id)
-    ids = [int(text) for text in request.POST.getlist("groups") if text.isdigit()]
-    groups = Group.objects.filter(pk__in=ids, domain=user.domain)
+    groups = Group.objects.filter(pk__in=to_ids(request.POST.getlist("groups")), domain=user.domain)
     for group in groups:
         services.add_member(group, user, actor=actor_of(request))
     count = len(groups)

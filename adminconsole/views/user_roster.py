@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from accounts.models import User
 from adminconsole.access import actor_of, page
 from adminconsole.forms.users import ContactForm, EditContactForm
-from adminconsole.pages import choice, confirm, cut, show_errors
+from adminconsole.pages import choice, confirm, cut, searched, show_errors
 from adminconsole.views.user import manageable
 from adminconsole.views.user_tabs import find_user, user_crumbs, user_page
 from xmppd.services import roster
@@ -24,7 +24,7 @@ from xmppd.services import roster
 def contact_list(request: HttpRequest, user_id: int) -> HttpResponse:
     user = find_user(user_id)
     entries = roster.list_entries(user.pk)
-    query = request.GET.get("q", "").strip()
+    query = searched(request)
     kind = choice(request, "kind", ("own", "shared"))
     shown = [entry for entry in entries if _matches(entry, query.casefold().split(), kind)]
     kinds = [("", _("All contacts")), ("own", _("Own contacts")), ("shared", _("Shared by groups"))]

@@ -20,7 +20,7 @@ from accounts.models import Group, Membership, User
 from accounts.services.search import ANY_ROLE, SORTS, primary_id
 from adminconsole.access import actor_of, confirm_password, page
 from adminconsole.forms.users import CreateUserForm
-from adminconsole.pages import choice, counted, page_and_size, show_errors
+from adminconsole.pages import choice, counted, page_and_size, searched, show_errors, to_ids
 from adminconsole.views import user, user_groups, user_roster, user_sessions
 from adminconsole.views.user_state import State, online_jids, state_of
 from adminconsole.views.user_tabs import may_manage
@@ -45,7 +45,7 @@ class UserRow:
 
 @page(permission="users.view")
 def user_list(request: HttpRequest) -> HttpResponse:
-    query = request.GET.get("q", "").strip()
+    query = searched(request)
     status = choice(request, "status", ("online", "offline", "locked", "unlocked"))
     role = choice(request, "role", (ANY_ROLE, "none", *filter(None, roles.Role.values)))
     group = _group(request.GET.get("group", ""))
@@ -113,7 +113,7 @@ def _sessions(jid: str) -> list[dict[str, Any]]:
 
 
 def _group(text: str) -> Group | None:
-    return Group.objects.filter(pk=int(text)).first() if text.isdigit() and len(text) < 19 else None
+    return Group.objects.filter(pk__in=to_ids([text])).first()
 
 
 def _filters(status: str, role: str, group: Group | None) -> list[dict[str, Any]]:

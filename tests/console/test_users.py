@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.test import Client
@@ -102,6 +103,14 @@ def test_filters_by_role_group_lock_and_presence(
     assert found(status="online") == ["juliet"]
     assert found(status="offline") == ["boss", "eve", "tybalt"]
     assert found(status="none of these", role="king", group="x") == ["boss", "eve", "juliet", "tybalt"]
+
+
+@pytest.mark.parametrize("junk", ["\0", "a " * 2000, "²", "9" * 40, "%", "'; --", "\ud800"])
+def test_junk_in_the_address_finds_nobody_or_everybody(owner_client: Client, junk: str) -> None:
+    for url in (reverse("users"), reverse("groups")):
+        query = {"q": junk, "group": junk, "page": junk, "size": junk, "sort": junk, "users": junk}
+        encoded = urlencode(query, errors="surrogatepass")
+        assert owner_client.get(f"{url}?{encoded}").status_code == 200
 
 
 def test_sorting_and_paging(owner_client: Client, make_user: Any) -> None:
