@@ -75,7 +75,7 @@ def _call_by_socket(operation: str, arguments: dict[str, Any]) -> Any:
 
 
 def status() -> dict[str, Any]:
-    """domain, started (ISO), uptime_seconds, listeners ({name, address, port, tls}), users_online, sessions, counters."""
+    """domain, started (ISO), uptime_seconds, listeners (name, address, port, tls), users_online, sessions, counters."""
     return dict(call("status"))
 
 
