@@ -166,6 +166,21 @@ async def test_shared_with_another_group_is_one_sided(groups, people):
     await carol.receives_nothing()
 
 
+async def test_who_sees_us_through_a_group_still_does_when_we_list_it(groups, people):
+    alice, bob, _ = people
+    support = await groups.create("Support", "bob", mode="nobody")
+    await groups.create("Staff", "alice", shared_with=[support])
+    bob.forget_received()
+    await alice.asks(query("<item jid='bob@example.org' name='Bob from support'/>"), type="set")
+    alice.forget_received()
+    await alice.sends("<presence><show>dnd</show></presence>")
+    await bob.receives(f"<presence from='{alice.full}'><show>dnd</show></presence>")
+    await alice.asks(query("<item jid='bob@example.org' subscription='remove'/>"), type="set")
+    await bob.receives_nothing()
+    await alice.disconnects()
+    await bob.receives(f"<presence type='unavailable' from='{alice.full}'/>")
+
+
 async def test_shared_with_everybody(groups, people, log_in):
     alice, bob, carol = people
     await groups.create("Helpdesk", "alice", mode="everybody")

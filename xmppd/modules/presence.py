@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from xmppd.protocol import delay
 from xmppd.protocol.element import Element
@@ -131,13 +131,20 @@ class Presence(Module):
         for other in account.available:
             if other is not session and other.presence is not None:
                 session.send(other.presence.to_bytes(account.jid))
-        online = self.server.directory.online
-        for contact in account.subscribed_to:
-            target = online.get(contact.bare_str)
-            if target is not None and target.is_subscribed_by(account.jid):
-                self._show(target, session)
+        self.introduce(account, account.subscribed_to, [session])
         for request in account.pending.values():
             session.send(request.encode())
+
+    def introduce(
+        self, account: Account, contacts: Iterable[JID], sessions: Sequence[Session] | None = None
+    ) -> None:
+        """Send the presence of these contacts to sessions of the account (None: all that are available)."""
+        online = self.server.directory.online
+        for contact in contacts:
+            target = online.get(contact.bare_str)
+            if target is not None and target.is_subscribed_by(account.jid):
+                for session in account.available if sessions is None else sessions:
+                    self._show(target, session)
 
     def _show(self, target: Account, session: Session) -> None:
         """Send the presence of an account's resources to one session."""
@@ -167,10 +174,15 @@ class Presence(Module):
         for session in account.available:
             self._send(make("presence", from_=session.jid, to=contact, type="unavailable"))
 
-    def visibility_changed(self, account: Account, before: set[JID], after: set[JID]) -> None:
-        """Show or hide the account's resources as its subscribers changed."""
+    def visibility_changed(
+        self, account: Account, before: set[JID], after: set[JID], *, listed: bool = False
+    ) -> None:
+        """Show or hide the account's resources as its subscribers changed; with `listed`, show them only to those
+        whose contact list says so already."""
+        online = self.server.directory.online
         for contact in after - before:
-            self.show_to(account, contact)
+            if not listed or ((target := online.get(contact.bare_str)) and account.jid in target.subscribed_to):
+                self.show_to(account, contact)
         for contact in before - after:
             self.hide_from(account, contact)
 

@@ -161,12 +161,15 @@ class Roster(Module):
 
     async def _reread(self, account: Account) -> None:
         async with account.lock:
-            subscribers = self._presence.watchers(account)
+            subscribers, seen = self._presence.watchers(account), set(account.subscribed_to)
             stored = await db(roster.load, account.id)
             before, contacts = version(account), account.contacts
             account.set_roster(stored)
             self._push_all(account, _different(contacts, account.contacts), before)
-        self._presence.visibility_changed(account, subscribers, self._presence.watchers(account))
+        # The contact's list was written to as well, and may not have been re-read yet: whichever comes second sends
+        # the presences of both, so that an item is always there before its presence.
+        self._presence.visibility_changed(account, subscribers, self._presence.watchers(account), listed=True)
+        self._presence.introduce(account, [jid for jid in account.subscribed_to if jid not in seen])
 
     @on(hooks.shared_rosters_written)
     async def shared_rosters_written(self, accounts: list[Account]) -> None:

@@ -131,10 +131,10 @@ class Account:
         """Who sees our presence, whose presence we see. Tuples of JIDs, read at each presence."""
         self.roster_xml: bytes | None = None  # the items as written for clients; made when one asks
         subscribers = [jid for jid, item in self.contacts.items() if item.subscription in ("from", "both")]
-        # "from" through a group: the contact sees us without standing in our list (sharing rule 3).
-        subscribers += [
-            jid for jid, shared in self.shared.items() if shared.implicit and jid not in self.contacts
-        ]
+        # "from" through a group: the contact sees us, whatever our own list says of it (sharing rule 3).
+        implicit = [jid for jid, shared in self.shared.items() if shared.implicit]
+        if implicit:
+            subscribers = list(dict.fromkeys([*subscribers, *implicit]))
         self.subscribers = tuple(JID.parse(jid) for jid in subscribers)
         self.subscribed_to = tuple(
             JID.parse(jid) for jid, item in self.contacts.items() if item.subscription in ("to", "both")

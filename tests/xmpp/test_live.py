@@ -1,0 +1,298 @@
+"""What console and commands do to the running server: its operations, and its reactions to what they wrote."""
+
+import pytest
+from asgiref.sync import sync_to_async
+
+from accounts import services
+from accounts.models import User
+from tests.conversation import settled
+from tests.xmpp.test_login import Wire, failure
+from tests.xmpp.test_roster import GET, push, query, roster_of
+from tests.xmpp.test_subscription import become_friends
+from xmppd.bus import channel, messages
+from xmppd.services import live
+from xmppd.services import roster as roster_service
+
+
+@pytest.fixture
+def console(server, actor):
+    """await console(service, ...): as the console calls it, on a thread of its own."""
+
+    async def call(function, *args, **kwargs):
+        result = await sync_to_async(function, thread_sensitive=False)(*args, **kwargs)
+        await settled(server)
+        return result
+
+    return call
+
+
+async def user(name: str) -> User:
+    return await User.objects.select_related("domain").aget(username=name)
+
+
+# -- operations
+
+
+async def test_status(console, server, clock, alice, bob):
+    clock.advance(minutes=5)
+    status = await console(live.status)
+    assert status["domain"] == "example.org"
+    assert status["uptime_seconds"] == 300
+    assert status["users_online"] == 2
+    assert status["sessions"] == 2
+    assert status["connections"] == 2
+
+
+async def test_sessions(console, server, clock, alice, alice_phone, bob):
+    await alice.sends("<presence><show>away</show><status>tea</status><priority>7</priority></presence>")
+    clock.advance(seconds=90)
+    server.sweep()
+    rows = {row["jid"]: row for row in await console(live.sessions)}
+    assert set(rows) == {alice.full, alice_phone.full, bob.full}
+    row = rows[alice.full]
+    assert (row["user"], row["resource"], row["status"]) == ("alice@example.org", "desktop", "available")
+    assert (row["show"], row["status_text"], row["priority"]) == ("away", "tea", 7)
+    assert (row["transport"], row["address"], row["mechanism"]) == ("memory", "192.0.2.1", "TEST")
+    assert row["idle_seconds"] == 90
+    assert row["stanzas_in"] == 1
+    assert rows[bob.full]["status"] == "connected"
+    assert [row["resource"] for row in await console(live.sessions, "alice@example.org")] == [
+        "desktop",
+        "phone",
+    ]
+    assert await console(live.sessions, "nobody@example.org") == []
+    assert await console(live.sessions, "@@") == []
+    assert await console(live.online_users) == [alice.bare, bob.bare]
+
+
+async def test_close_a_session(console, actor, alice, alice_phone):
+    assert await console(live.close_session, jid=alice.full, actor=actor, reason="tidying up")
+    await alice.is_disconnected("policy-violation")
+    assert "tidying up" in alice.connection.text
+    assert alice_phone.is_connected
+    assert not await console(live.close_session, jid=alice.full, actor=actor)
+    assert not await console(live.close_session, jid="@@", actor=actor)
+
+
+async def test_close_all_sessions(console, actor, alice, alice_phone, bob):
+    assert await console(live.close_sessions_of, jid=alice.bare, actor=actor) == 2
+    for client in (alice, alice_phone):
+        await client.is_disconnected("policy-violation")
+    assert bob.is_connected
+    assert await console(live.close_sessions_of, jid="nobody@example.org", actor=actor) == 0
+
+
+async def test_messages(console, actor, alice, alice_phone, bob):
+    body = "<b>maintenance</b> & more"
+    escaped = "<body>&lt;b&gt;maintenance&lt;/b&gt; &amp; more</body>"
+    assert await console(live.send_message, to="", body=body, subject="Hear", actor=actor) == 3
+    for client in (alice, alice_phone, bob):
+        await client.receives(
+            f"<message type='headline' from='example.org' to='{client.full}'><subject>Hear</subject>{escaped}</message>"
+        )
+    assert await console(live.send_message, to=alice.bare, body=body, actor=actor) == 2
+    assert await console(live.send_message, to=alice.full, body=body, actor=actor) == 1
+    assert await console(live.send_message, to="nobody@example.org", body=body, actor=actor) == 0
+    await alice.receives(f"<message from='example.org'>{escaped}</message>")
+    await alice.receives(f"<message from='example.org'>{escaped}</message>")
+    await alice.receives_nothing()
+    await bob.receives_nothing()
+
+
+async def test_nobody_answers_when_the_server_has_ended(server, alice):
+    live.register({}, None)
+    with pytest.raises(live.NotRunningError):
+        await sync_to_async(live.status, thread_sensitive=False)()
+
+
+# -- accounts that change
+
+
+async def test_deleted(console, server, actor, alice, alice_phone, bob):
+    waiting = Wire(server)
+    await waiting.plain("alice")  # logged in, nothing bound
+    await console(services.delete_user, await user("alice"), actor=actor)
+    for client in (alice, alice_phone):
+        await client.is_disconnected("not-authorized")
+    assert waiting.connection.is_ended
+    assert bob.is_connected
+    assert alice.bare not in server.directory.online
+    await bob.sends(f"<message to='{alice.bare}' id='late'><body/></message>")
+    await bob.receives("<message type='error' id='late'/>")
+
+
+async def test_name_used_again(console, server, actor, alice, bob, new_user, log_in):
+    """Nothing of the former owner is left: no contacts, no sessions, no presence."""
+    for client in (alice, bob):
+        await client.asks(GET)
+        await client.is_available()
+    await become_friends(alice, bob)
+    old = server.directory.online[alice.bare]
+    await console(services.delete_user, await user("alice"), actor=actor)
+    await new_user("alice", password="quite another one")
+    await settled(server)
+    bob.forget_received()
+    alice = await log_in("alice@example.org/desktop")
+    assert server.directory.online[alice.bare] is not old
+    assert roster_of(await alice.asks(GET)) == {}
+    await alice.is_available()
+    await alice.receives_nothing()
+    await bob.receives_nothing()
+    assert failure("not-authorized") in await Wire(server).plain("alice")
+    assert "<success" in await Wire(server).plain("alice", "quite another one")
+
+
+async def test_name_used_again_when_the_end_was_not_heard(server, alice):
+    """The bus promises nothing: a new account with the name ends what was left of the old one."""
+    account = server.directory.online[alice.bare]
+    channel.deliver_locally(messages.UserCreated(user_id=account.id + 1, jid=alice.bare))
+    await alice.is_disconnected("not-authorized")
+    assert server.directory.in_memory(alice.bare) is None
+
+
+async def test_message_about_another_account_with_the_name_is_ignored(server, alice):
+    account = server.directory.online[alice.bare]
+    channel.deliver_locally(messages.UserDeleted(user_id=account.id + 1, jid=alice.bare))
+    await settled(server)
+    assert alice.is_connected
+
+
+async def test_locked(console, server, actor, alice, bob):
+    waiting = Wire(server)
+    await waiting.plain("alice")
+    await console(services.lock_user, await user("alice"), actor=actor)
+    await alice.is_disconnected("not-authorized")
+    assert waiting.connection.is_ended
+    assert bob.is_connected
+
+
+async def test_new_password_ends_all_sessions_but_the_one_that_set_it(server, alice, alice_phone, actor):
+    waiting = Wire(server)
+    await waiting.plain("alice")
+    jid = alice.bare
+    account = server.directory.online[jid]
+    channel.deliver_locally(messages.PasswordChanged(user_id=account.id, jid=jid, keep=alice.full))
+    await alice_phone.is_disconnected("reset")
+    assert waiting.connection.is_ended
+    await settled(server)
+    assert alice.is_connected
+    await alice.receives_nothing()
+
+
+async def test_new_password_set_by_the_console(console, server, actor, alice, alice_phone):
+    await console(services.set_password, await user("alice"), "another battery staple", actor=actor)
+    for client in (alice, alice_phone):
+        await client.is_disconnected("reset")
+    assert failure("not-authorized") in await Wire(server).plain("alice")
+    assert "<success" in await Wire(server).plain("alice", "another battery staple")
+
+
+async def test_name_of_an_online_account(console, server, actor, alice):
+    await console(services.update_user, await user("alice"), name="Alice Liddell", actor=actor)
+    assert server.directory.online[alice.bare].name == "Alice Liddell"
+    assert alice.is_connected
+
+
+async def test_account_written_to_while_it_is_loaded(server, new_user, monkeypatch):
+    """What the database said before the change is not kept."""
+    import asyncio
+
+    from xmppd.protocol.jid import JID
+    from xmppd.server import directory
+
+    await new_user("alice")
+    read, calls = directory._read, []
+
+    def slow(jid):
+        loaded = read(jid)
+        calls.append(jid)
+        if len(calls) == 1:  # the change comes after the reading, before its result arrives
+            User.objects.filter(username="alice").update(name="New")
+            channel.deliver_locally(messages.UserChanged(user_id=0, jid="alice@example.org"))
+        return loaded
+
+    monkeypatch.setattr(directory, "_read", slow)
+    account = await asyncio.wait_for(server.directory.load(JID.parse("alice@example.org")), 10)
+    assert account.name == "New"
+    assert len(calls) == 2
+
+
+# -- rosters written by others
+
+
+async def test_contact_added_by_the_console(console, actor, alice, bob):
+    for client in (alice, bob):
+        await client.asks(GET)
+        await client.is_available()
+    await console(roster_service.admin_add, await user("alice"), bob.bare, "Bob", ["Friends"], actor=actor)
+    await alice.receives(
+        push("<item jid='bob@example.org' name='Bob' subscription='both'><group>Friends</group></item>")
+    )
+    await bob.receives(push("<item jid='alice@example.org' subscription='both'/>"))
+    await alice.receives(f"<presence from='{bob.full}'/>")
+    await bob.receives(f"<presence from='{alice.full}'/>")
+    await alice.receives_nothing()
+    await bob.receives_nothing()
+
+
+async def test_contact_removed_by_the_console(console, actor, alice, bob):
+    for client in (alice, bob):
+        await client.asks(GET)
+        await client.is_available()
+    await become_friends(alice, bob)
+    await console(roster_service.admin_remove, await user("alice"), bob.bare, actor=actor)
+    await alice.receives_all(
+        push("<item jid='bob@example.org' subscription='remove'/>"),
+        f"<presence type='unavailable' from='{bob.full}'/>",
+    )
+    await bob.receives_all(
+        push("<item jid='alice@example.org' subscription='none'/>"),
+        f"<presence type='unavailable' from='{alice.full}'/>",
+    )
+    await alice.receives_nothing()
+
+
+async def test_roster_written_while_the_owner_is_away(console, actor, alice, log_in, server):
+    await alice.disconnects()
+    await console(roster_service.admin_add, await user("alice"), "bob@example.org", actor=actor)
+    alice = await log_in("alice@example.org/desktop")
+    assert list(roster_of(await alice.asks(GET))) == ["bob@example.org"]
+
+
+async def test_console_and_client_write_at_once(console, actor, alice, server):
+    """Whichever message is late, memory and clients end with what is stored, each change pushed once."""
+    await alice.asks(GET)
+    await alice.asks(query("<item jid='first@example.org'/>"), type="set")
+    alice.forget_received()
+    account = server.directory.online[alice.bare]
+    held = []
+    handlers = channel._subscribers[messages.RosterChanged]
+    subscribers, handlers[:] = list(handlers), [held.append]  # the console's message is late
+    await console(roster_service.admin_add, await user("alice"), "x@elsewhere.example", "X", actor=actor)
+    handlers[:] = subscribers
+    await alice.asks(query("<item jid='y@example.org' name='Y'/>"), type="set")
+    for message in held:
+        channel.deliver_locally(message)
+    await settled(server)
+    await alice.receives_all(
+        push("<item jid='x@elsewhere.example' name='X' subscription='none'/>"),
+        push("<item jid='y@example.org' name='Y' subscription='none'/>"),
+    )
+    await alice.receives_nothing()
+    assert set(account.items) == {"first@example.org", "x@elsewhere.example", "y@example.org"}
+    stored = await sync_to_async(roster_service.load)(account.id)
+    assert stored.version == account.roster_version
+    assert stored.items == account.items
+
+
+async def test_messages_about_nobody_do_no_harm(server):
+    for message in (
+        messages.UserDeleted(user_id=99, jid="zoe@other.example"),
+        messages.UserLocked(user_id=99, jid="zoe@other.example"),
+        messages.PasswordChanged(user_id=99, jid="zoe@other.example"),
+        messages.RosterChanged(user_id=99, jid="zoe@other.example", contact="a@b", version=3),
+        messages.SharedRostersChanged(user_ids=[99]),
+    ):
+        channel.deliver_locally(message)
+    await settled(server)
+    assert server.directory.in_memory("zoe@other.example") is None
