@@ -344,13 +344,22 @@ def test_whitespace_between_two_streams_is_a_keepalive():
 # -- STARTTLS, RFC 6120 5
 
 
-@pytest.mark.parametrize("behind", ["<x/>", AUTH, HEADER, "\n", " "])
+@pytest.mark.parametrize("behind", ["<x/>", AUTH, HEADER, "\n<x/>"])
 def test_nothing_may_stand_behind_starttls(behind):
     """The injection of CVE-2011-0411: what an attacker added in the clear would be read as encrypted."""
     driver = Driver(tls=False)
     driver.sends(HEADER + STARTTLS + behind)
     assert driver.is_closed_with("policy-violation")
     assert "proceed" not in driver.text
+
+
+def test_white_space_behind_starttls_is_dropped():
+    """go-xmpp ends the element by a line feed."""
+    driver = Driver(tls=False)
+    assert kinds(driver.sends(HEADER + STARTTLS + "\n", answers=False)) == ["StartTLS"]
+    driver.stream.tls_established()
+    driver.sends(HEADER)
+    assert not driver.stream.is_closed
 
 
 def test_bytes_that_wait_for_tls_never_reach_the_new_stream():
