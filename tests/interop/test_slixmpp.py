@@ -1,82 +1,18 @@
-"""slixmpp, an independent client library, over TCP with STARTTLS: subscribe, presence, chat, offline, restart."""
+"""slixmpp, an independent client library, over TCP: subscribe, presence, chat, offline, restart."""
 
 from __future__ import annotations
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 import pytest
-import pytest_asyncio
-import slixmpp
-
-from tests.hearth import PASSWORD, Hearth
 
 pytestmark = pytest.mark.interop
-PATIENCE = 20.0
-
-
-class Person(slixmpp.ClientXMPP):
-    """A client that keeps what it receives. `events` are (name, stanza)."""
-
-    def __init__(self, jid: str, hearth: Hearth, *, password: str = PASSWORD) -> None:
-        super().__init__(jid, password)
-        self.events: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
-        self.ssl_context = ssl.create_default_context(cafile=str(hearth.home / "certificates" / "server.crt"))
-        self.auto_authorize = None
-        self.auto_subscribe = False
-        for name in (
-            "session_start",
-            "message",
-            "presence_available",
-            "presence_away",
-            "presence_unavailable",
-            "presence_subscribe",
-            "presence_subscribed",
-            "roster_update",
-            "failed_auth",
-            "disconnected",
-        ):
-            self.add_event_handler(name, self._keep(name))
-
-    def _keep(self, name: str) -> Callable[[Any], None]:
-        return lambda stanza: self.events.put_nowait((name, stanza))
-
-    async def sees(self, name: str, condition: Callable[[Any], bool] = lambda _: True) -> Any:
-        """Wait for the next such event, passing over others."""
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                got, stanza = await self.events.get()
-                if got == name and condition(stanza):
-                    return stanza
-
-    async def goes_online(self, hearth: Hearth, *, port: str = "c2s") -> None:
-        self.connect("127.0.0.1", hearth.ports[port])
-        await self.sees("session_start")
-        await self.get_roster()
-        self.send_presence()
-        await self.sees("presence_available", lambda p: p["from"] == self.boundjid)
-
-
-@pytest_asyncio.fixture
-async def person(hearth: Hearth) -> AsyncIterator[Callable[..., Person]]:
-    people: list[Person] = []
-
-    def make(name: str, resource: str = "slix", **kwargs: Any) -> Person:
-        made = Person(f"{name}@{hearth.domain}/{resource}", hearth, **kwargs)
-        people.append(made)
-        return made
-
-    yield make
-    for made in people:
-        await made.disconnect(wait=0.5, ignore_send_queue=True)
 
 
 async def test_two_people_subscribe_see_each_other_and_chat(hearth, person):
     juliet, romeo = person("juliet"), person("romeo")
-    await juliet.goes_online(hearth)
-    await romeo.goes_online(hearth)
+    await juliet.goes_online()
+    await romeo.goes_online()
     for one, other in ((juliet, romeo), (romeo, juliet)):
         one.send_presence_subscription(pto=other.boundjid.bare)
         await other.sees("presence_subscribe", lambda p, one=one: p["from"] == one.boundjid.bare)
@@ -98,13 +34,13 @@ async def test_two_people_subscribe_see_each_other_and_chat(hearth, person):
 
 async def test_message_to_somebody_offline_waits_for_them(hearth, person):
     juliet = person("juliet")
-    await juliet.goes_online(hearth)
+    await juliet.goes_online()
     juliet.send_message(mto=f"nurse@{hearth.domain}", mbody="Come hither", mtype="chat")
     juliet.register_plugin("xep_0199")
     await juliet.plugin["xep_0199"].ping(hearth.domain)  # answered behind the message, so that one is stored
     nurse = person("nurse")
     nurse.register_plugin("xep_0203")
-    await nurse.goes_online(hearth)
+    await nurse.goes_online()
     message = await nurse.sees("message")
     assert message["body"] == "Come hither"
     assert message["delay"]["stamp"] is not None
@@ -112,7 +48,7 @@ async def test_message_to_somebody_offline_waits_for_them(hearth, person):
 
 async def test_roster_and_subscriptions_survive_a_restart(hearth, person):
     juliet = person("juliet")
-    await juliet.goes_online(hearth)
+    await juliet.goes_online()
     await juliet.update_roster(f"friar@{hearth.domain}", name="Friar", groups=["Church"])
     await juliet.disconnect()
     ports = {f"HEARTH_{name.upper()}_PORT": str(port) for name, port in hearth.ports.items()}
@@ -120,7 +56,7 @@ async def test_roster_and_subscriptions_survive_a_restart(hearth, person):
     assert await asyncio.to_thread(hearth.stop) == 0
     await asyncio.to_thread(hearth.start)
     again = person("juliet")
-    await again.goes_online(hearth)
+    await again.goes_online()
     item = again.client_roster[f"friar@{hearth.domain}"]
     assert (item["name"], item["groups"]) == ("Friar", ["Church"])
 
@@ -129,7 +65,7 @@ async def test_direct_tls(hearth, person):
     juliet = person("juliet")
     juliet.enable_direct_tls = True
     juliet.enable_starttls = False
-    await juliet.goes_online(hearth, port="c2s_tls")
+    await juliet.goes_online(port="c2s_tls")
 
 
 async def test_wrong_password_is_refused(hearth, person):
