@@ -86,7 +86,7 @@ class Row:
     def since(self) -> datetime:
         return datetime.fromisoformat(self.facts["since"])
 
-    @property
+    @cached_property
     def query(self) -> str:
         """`jid=...` for links: a resource may hold any character, so it cannot be part of a path."""
         return urlencode({"jid": self.facts["jid"]})
