@@ -159,6 +159,29 @@ async def test_stopped_stanza_goes_no_further(failpoint, alice, bob):
     await alice.receives_nothing()
 
 
+class BrokenMoments(Module):
+    """Fails at every moment of a session, before all others."""
+
+    @on(hooks.session_bound, priority=FIRST)
+    @on(hooks.session_available, priority=FIRST)
+    @on(hooks.session_unavailable, priority=FIRST)
+    @on(hooks.session_closed, priority=FIRST)
+    def fail(self, *_):
+        raise RuntimeError("broken on purpose")
+
+
+async def test_broken_module_keeps_no_session_from_beginning_and_ending(server, log_in, bob):
+    server.add_module(BrokenMoments)
+    await bob.is_available()
+    alice = await log_in("alice@example.org/desktop")
+    await alice.is_available()
+    await alice.sends(f"<presence to='{bob.full}'/>")
+    await bob.receives(f"<presence from='{alice.full}'/>")
+    await alice.disconnects()
+    await bob.receives(f"<presence type='unavailable' from='{alice.full}'/>")
+    assert alice.bare not in server.directory.online
+
+
 # -- order, RFC 6120 10.1
 
 

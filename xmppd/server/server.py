@@ -119,10 +119,16 @@ class Server:
         return next(module for module in self.modules if type(module) is cls)
 
     def ask(self, hook: Hook, *arguments: Any) -> None:
-        """Tell a moment whose outcome nobody waits for; handlers that wait go on in a task."""
-        outcome = hooks.run(self.handlers[hook], *arguments)
-        if outcome is not None and outcome is not hooks.STOP:
-            self.spawn(outcome)  # type: ignore[arg-type]
+        """Tell a moment whose outcome nobody waits for: handlers that wait go on in tasks, and one that fails keeps
+        neither the others nor the caller from their work."""
+        for handler in self.handlers[hook]:
+            try:
+                outcome = handler(*arguments)
+            except Exception:
+                log.exception("%r: %r failed", hook, handler)
+                continue
+            if outcome is not None and outcome is not hooks.STOP:
+                self.spawn(outcome)  # type: ignore[arg-type]
 
     # -- life
 
