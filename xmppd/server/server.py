@@ -68,7 +68,7 @@ class Server:
         self.is_stopping = False
         self.changes = 0  # grows whenever a session opens, closes or changes its presence
         self.connections: set[ClientConnection] = set()
-        self.unauthenticated: set[ClientConnection] = set()
+        self.unauthenticated: set[ClientConnection] = set()  # more exactly: no resource bound yet
         self.services: dict[str, Callable[[Stanza], Awaitable[object] | None]] = {}
         self.handlers: dict[Hook, tuple[Handler, ...]] = dict.fromkeys(hooks.ALL, ())
         self.iq_routes: dict[tuple[str, hooks.Target, str], IQHandler] = {}
