@@ -11,7 +11,6 @@ from django.utils import timezone
 
 from accounts import registry, services, throttle
 from accounts.credentials import ScramPasswordHasher
-from accounts.models import User
 from tests.conversation import MemoryConnection, settled
 from tests.xmpp.test_session import BIND, HEADER
 from xmppd.protocol.stream.features import Has
