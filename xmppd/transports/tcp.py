@@ -118,7 +118,7 @@ class TCPClient(ClientConnection, asyncio.Protocol):
             plain = tls.feed(data)
         except TLSError as error:
             log.info("tls-failed ip=%s reason=%s", self.address, error)
-            self._drop()
+            self.drop()
             return b""
         output = tls.pending_output()
         assert self._transport is not None
@@ -180,10 +180,9 @@ class TCPClient(ClientConnection, asyncio.Protocol):
         if transport is not None and transport.get_write_buffer_size() > limits.MAX_SEND_QUEUE_BYTES.value:
             log.info("slow-reader jid=%s ip=%s", self.session.jid if self.session else "-", self.address)
             self.server.metrics.count("slow_readers")
-            self._drop()
+            self.drop()
 
-    def _drop(self) -> None:
-        """Close without a word: there is nobody to hear it."""
+    def drop(self) -> None:
         transport = self._transport
         self.lost()
         if transport is not None:
@@ -197,7 +196,7 @@ class TCPClient(ClientConnection, asyncio.Protocol):
     def _wrap(self) -> None:
         context = self._certificate.context
         if context is None:
-            self._drop()
+            self.drop()
             return
         self._tls = TLS(context)
 
@@ -233,10 +232,12 @@ class TCPClient(ClientConnection, asyncio.Protocol):
             return
         if self._tls is not None and self._tls.is_established:
             transport.write(self._tls.close_notify())
-        if is_graceful and not self.stream.is_peer_closed and not self.server.is_stopping:
-            asyncio.get_running_loop().call_later(LINGER_SECONDS, transport.close)
-        else:
+        if self.stream.is_peer_closed or self.server.is_stopping or transport.is_closing():
             transport.close()
+            return
+        if not is_graceful:
+            transport.write_eof()  # and read on: a close with unread input is a reset, which destroys our last words
+        asyncio.get_running_loop().call_later(LINGER_SECONDS, transport.close)
 
     # -- reading: paused while a handler waits, and while the client is faster than it may be
 
