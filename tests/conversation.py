@@ -152,7 +152,9 @@ class Client:
         for _ in xml:
             got = await self.next()
             match = next((want for want in wanted if mismatch(want, got) is None), None)
-            assert match is not None, f"{self.full}: nobody expected {got}\nstill wanted: {list(map(str, wanted))}"
+            assert match is not None, (
+                f"{self.full}: nobody expected {got}\nstill wanted: {list(map(str, wanted))}"
+            )
             wanted.remove(match)
             found.append(got)
         return found
@@ -160,11 +162,13 @@ class Client:
     async def receives_nothing(self) -> None:
         """A ping is answered and nothing came before the answer."""
         identity = f"barrier{next(self._ids)}"
-        await self.sends(f"<iq type='get' id='{identity}' to='{self.server.domain}'><ping xmlns='urn:xmpp:ping'/></iq>")
+        await self.sends(
+            f"<iq type='get' id='{identity}' to='{self.server.domain}'><ping xmlns='urn:xmpp:ping'/></iq>"
+        )
         got = await self.next()
         assert got.get("id") == identity, f"{self.full}: expected nothing, got {got}"
 
-    async def asks(self, payload: str, *, type: str = "get", to: str | None = None) -> Element:  # noqa: A002
+    async def asks(self, payload: str, *, type: str = "get", to: str | None = None) -> Element:
         """Send an IQ and return its result or error stanza; other stanzas in between stay queued."""
         identity = f"ask{next(self._ids)}"
         address = f" to='{to}'" if to else ""
@@ -200,8 +204,8 @@ class Client:
         await asyncio.sleep(0)
 
 
-async def connect(server: Server, jid: str, *, lang: str = "") -> Client:
-    """Log an existing account in and bind the resource, past SASL (which has tests of its own)."""
+async def authenticate(server: Server, jid: str, *, lang: str = "") -> MemoryConnection:
+    """A connection that is logged in as this account and has no resource yet, past SASL (which has its own tests)."""
     address = JID.parse(jid)
     account = await server.directory.load(address)
     assert account is not None, f"no account {address.bare_str}"
@@ -219,6 +223,13 @@ async def connect(server: Server, jid: str, *, lang: str = "") -> Client:
     connection.stream.auth_succeeded(account.jid)
     connection.after_verb()
     connection.receive(header.encode())
+    return connection
+
+
+async def connect(server: Server, jid: str, *, lang: str = "") -> Client:
+    """Log an existing account in and bind the resource."""
+    connection = await authenticate(server, jid, lang=lang)
+    address = JID.parse(jid)
     resource = f"<resource>{escape(address.resource)}</resource>" if address.resource else ""
     connection.receive(
         f"<iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>{resource}</bind></iq>".encode()
@@ -266,7 +277,11 @@ def _children_mismatch(wanted: Element, got: Element, path: str, is_open: bool) 
     for child in wanted.elements():
         problems = [mismatch(child, candidate, path) for candidate in left]
         if None not in problems:
-            same = [problem for problem, candidate in zip(problems, left, strict=True) if candidate.tag == child.tag]
+            same = [
+                problem
+                for problem, candidate in zip(problems, left, strict=True)
+                if candidate.tag == child.tag
+            ]
             return (same or [f"{path}: {child.name} in {child.ns!r} is missing"])[0]
         left.pop(problems.index(None))
     if left and not is_open:

@@ -35,6 +35,8 @@ class Ping(Module):
         timeout = IDLE_TIMEOUT.value.total_seconds()
         self._next_look = now + timeout / 12
         for session in self.server.sessions():
+            if session.detached_at is not None:
+                continue
             silence = now - session.connection.last_seen
             if silence < timeout:
                 self._asked.discard(session)
@@ -43,7 +45,10 @@ class Ping(Module):
                 self.server.request(session, E(PING, "ping")).add_done_callback(_ignore_timeout)
             elif silence >= timeout * 1.5:
                 self._asked.discard(session)
-                session.connection.close(StreamError("connection-timeout"))
+                if session.management is None:
+                    session.close(StreamError("connection-timeout"))
+                else:
+                    session.connection.drop()  # it may come back and go on (XEP-0198)
 
 
 def _ignore_timeout(future: object) -> None:

@@ -181,7 +181,9 @@ class Presence(Module):
         whose contact list says so already."""
         online = self.server.directory.online
         for contact in after - before:
-            if not listed or ((target := online.get(contact.bare_str)) and account.jid in target.subscribed_to):
+            if not listed or (
+                (target := online.get(contact.bare_str)) and account.jid in target.subscribed_to
+            ):
                 self.show_to(account, contact)
         for contact in before - after:
             self.hide_from(account, contact)

@@ -21,6 +21,7 @@ from xmppd.protocol.stream.c2s import (
     BindRequested,
     ClientStream,
     Closed,
+    EarlyElement,
     EarlyIQ,
     Event,
     StartTLS,
@@ -153,6 +154,8 @@ class ClientConnection:
             self._bind(event)
         elif isinstance(event, EarlyIQ):
             self.server.spawn(self._answer_early(event.request))
+        elif isinstance(event, EarlyElement):
+            self.server.on_early_element(event.element, self)
         elif isinstance(event, StartTLS):
             self.start_tls()
         else:
@@ -215,7 +218,7 @@ class ClientConnection:
             if policy == "refuse":
                 raise StanzaError("conflict")
             if policy == "replace":
-                taken.connection.close(StreamError("conflict"))
+                taken.close(StreamError("conflict"))
             else:
                 resource = f"{resource.encode()[:900].decode(errors='ignore')}-{secrets.token_hex(3)}"
         if len(account.sessions) >= MAX_SESSIONS.value:
@@ -237,7 +240,24 @@ class ClientConnection:
             self.tls_version or "-",
         )
 
+    def resume(self, session: Session, reply: bytes) -> None:
+        """Take over a session of this account; its former connection ends (XEP-0198 5). Binding is done with that."""
+        former, session.connection = session.connection, self
+        former.session = None
+        former.close(StreamError("conflict", "resumed on another connection"))
+        session.detached_at = None
+        self.session = session
+        self.server.unauthenticated.discard(self)
+        self.server.changes += 1
+        self.stream.resumed(reply)
+        self._write()
+
     # -- the end
+
+    def drop(self) -> None:
+        """Give the connection up without a word: its client does not answer any more."""
+        self.lost()
+        self.end(is_graceful=False)
 
     def close(self, error: StreamError | None = None) -> None:
         """End the stream from our side; the session is over when this returns."""
@@ -268,9 +288,19 @@ class ClientConnection:
         self.is_closed = True
         self.stream.close()
         if self.session is not None:
-            self.session.when_done(self._end_session)
+            self.session.when_done(self._lose_session)
         else:
             self._end_session()
+
+    def _lose_session(self) -> None:
+        """The session waits for its client to come back, where that was agreed (XEP-0198 5)."""
+        session = self.session
+        if session is not None and session.management is not None and session.management.is_resumable:
+            session.detached_at = self.server.tick
+            self.server.changes += 1
+            if not self.server.is_stopping:
+                return
+        self._end_session()
 
     def _end_session(self) -> None:
         self.server.unauthenticated.discard(self)

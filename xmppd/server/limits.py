@@ -111,3 +111,21 @@ BYTES_PER_SECOND = Setting(
     minimum=4096,
     maximum=1024 * 1024 * 1024,
 )
+MAX_QUEUED_STANZAS = Setting(
+    "sm.max_queue",
+    int,
+    1000,
+    _(
+        "Stanzas kept for a client that has not acknowledged them; above it the session ends and they are handed over."
+    ),
+    minimum=50,
+    maximum=100_000,
+)
+MAX_QUEUED_BYTES = Setting(
+    "sm.max_queue_size",
+    "size",
+    1024 * 1024,
+    _("Bytes kept for a client that has not acknowledged them."),
+    minimum=64 * 1024,
+    maximum=256 * 1024 * 1024,
+)

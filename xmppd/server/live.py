@@ -115,6 +115,7 @@ class Live:
     def _row(self, session: Session) -> dict[str, Any]:
         connection = session.connection
         presence = session.presence
+        management = session.management
         show = presence.element.text_of(CLIENT, "show") if presence else ""
         return {
             "jid": session.jid.full_str,
@@ -138,13 +139,16 @@ class Live:
             "bytes_out": connection.bytes_out,
             "interests": sorted(session.interests),
             "lang": session.lang,
+            "is_resumable": management is not None and management.is_resumable,
+            "is_detached": session.detached_at is not None,
+            "queue": len(management) if management is not None else 0,
         }
 
     def close(self, jid: str, reason: str = "") -> bool:
         session = self._session(jid)
         if session is None:
             return False
-        session.connection.close(StreamError("policy-violation", reason or "closed by an administrator"))
+        session.close(StreamError("policy-violation", reason or "closed by an administrator"))
         return True
 
     def close_all(self, jid: str, reason: str = "") -> int:
@@ -191,7 +195,7 @@ class Live:
         account = self.server.directory.online.get(bare)
         sessions = [s for s in account.sessions.values() if s.jid.full_str != keep] if account else []
         for session in sessions:
-            session.connection.close(error)
+            session.close(error)
         for connection in list(self.server.connections):  # logged in, nothing bound yet
             who = connection.account
             if who is not None and connection.session is None and who.jid.bare_str == bare:

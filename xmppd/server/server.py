@@ -74,6 +74,7 @@ class Server:
         self.iq_routes: dict[tuple[str, hooks.Target, str], IQHandler] = {}
         self.early_routes: dict[tuple[str, str], EarlyHandler] = {}
         self.nonzas: dict[str, NonzaHandler] = {}
+        self.early_elements: dict[str, Callable[[Stanza, ClientConnection], None]] = {}
         self.sweeps: list[Callable[[], None]] = []  # called once a second
         self.router = Router(self)
         self.modules: list[Module] = []
@@ -143,6 +144,8 @@ class Server:
         self.is_stopping = True
         for connection in list(self.connections):
             connection.close(StreamError("system-shutdown"))
+        for session in self.sessions():
+            session.close(StreamError("system-shutdown"))  # those that wait for their clients
         deadline = time.monotonic() + timeout
         while self.connections and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
@@ -243,6 +246,14 @@ class Server:
             raise StreamError("unsupported-stanza-type")
         return handler(stanza, session)
 
+    def on_early_element(self, element: Stanza, connection: ClientConnection) -> None:
+        """An element that is no stanza, between login and binding."""
+        handler = self.early_elements.get(element.tag)
+        if handler is None:
+            connection.close(StreamError("unsupported-stanza-type"))
+        else:
+            handler(element, connection)
+
     async def answer_early(self, request: Stanza, connection: ClientConnection) -> bytes:
         """An IQ before a resource is bound: only what a module answers there (in-band registration)."""
         request.from_ = connection.account.jid if connection.account else JID.parse(self.domain)
@@ -281,6 +292,14 @@ class Server:
             future.set_result(stanza)
 
     # -- sessions
+
+    def overflowed(self, session: Session) -> None:
+        """More is unacknowledged than may be kept: the client is given up, its stanzas are handed over."""
+        self.metrics.count("overflowed_sessions")
+        # Not from inside the delivery that noticed it.
+        asyncio.get_running_loop().call_soon(
+            session.close, StreamError("resource-constraint", "nothing is acknowledged")
+        )
 
     def session_ended(self, session: Session) -> None:
         """The session's connection is over: tell the modules, forget it."""

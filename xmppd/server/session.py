@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from xmppd.protocol.errors import StanzaError, StreamError
 from xmppd.protocol.jid import JID, JIDError
 from xmppd.protocol.stanza import Stanza, error
+from xmppd.protocol.stream.management import REQUEST, Management
 from xmppd.server import hooks
 from xmppd.server.hooks import STOP
+from xmppd.server.limits import MAX_QUEUED_BYTES, MAX_QUEUED_STANZAS
 
 if TYPE_CHECKING:
     from xmppd.server.account import Account
@@ -33,11 +35,13 @@ class Session:
         "_backlog",
         "account",
         "connection",
+        "detached_at",
         "directed",
         "interests",
         "is_closed",
         "jid",
         "lang",
+        "management",
         "presence",
         "priority",
         "server",
@@ -62,6 +66,8 @@ class Session:
         self.stanzas_in = 0
         self.stanzas_out = 0
         self.is_closed = False
+        self.management: Management | None = None  # counters of XEP-0198, once the client enabled it
+        self.detached_at: float | None = None  # since when it waits for its client to come back (server.tick)
         self._backlog: deque[Stanza] | None = None  # what came while a handler waits for the database
         self._at_end: Callable[[], None] | None = None
 
@@ -70,7 +76,32 @@ class Session:
     def send(self, data: bytes) -> None:
         """Write bytes of a whole stanza to the client; gathered into one write per loop turn."""
         self.stanzas_out += 1
-        self.connection.send(data)
+        management = self.management
+        if management is None:
+            self.connection.send(data)
+        else:
+            self._send_managed(data, management)
+
+    def _send_managed(self, data: bytes, management: Management) -> None:
+        """XEP-0198 4: kept until the client says that it has it. A detached session's stanzas wait for it."""
+        is_due = management.add(data, self.server.tick)
+        if self.detached_at is None:
+            self.connection.send(data)
+            if is_due:
+                self.request_acknowledgement(management)
+        if len(management) > MAX_QUEUED_STANZAS.value or management.queued_bytes > MAX_QUEUED_BYTES.value:
+            self.server.overflowed(self)
+
+    def request_acknowledgement(self, management: Management) -> None:
+        management.requested(self.server.tick)
+        self.connection.send(REQUEST)
+
+    def close(self, error: StreamError) -> None:
+        """End the session, whether its client is there or not."""
+        if self.detached_at is None:
+            self.connection.close(error)
+        else:
+            self.server.session_ended(self)
 
     def send_error(self, stanza: Stanza, problem: StanzaError) -> None:
         """Answer a stanza of this session by an error, where an answer is allowed."""
@@ -88,10 +119,17 @@ class Session:
         if self.is_closed:
             return  # it was read together with the stanza that ended the stream
         waiting = self._try(stanza)
-        if waiting is not None:
+        if waiting is None:
+            self._count(stanza)
+        else:
             self._backlog = deque()
             self.connection.pause_reading()
             self.server.spawn(self._finish(waiting, stanza))
+
+    def _count(self, stanza: Stanza) -> None:
+        """Done with it, whatever came of it: it counts as handled (XEP-0198 4)."""
+        if self.management is not None and stanza.kind:
+            self.management.handled += 1
 
     def _try(self, stanza: Stanza) -> Awaitable[object] | None:
         try:
@@ -133,11 +171,14 @@ class Session:
                 self.connection.close(problem)
             except Exception:
                 self._failed(stanza)
+            self._count(stanza)
             assert self._backlog is not None
             next_waiting = None
             while self._backlog and next_waiting is None and not self.is_closed:
                 stanza = self._backlog.popleft()
                 next_waiting = self._try(stanza)
+                if next_waiting is None:
+                    self._count(stanza)
             if next_waiting is None:
                 self._backlog = None
                 self.connection.resume_reading()

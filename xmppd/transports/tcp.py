@@ -118,7 +118,7 @@ class TCPClient(ClientConnection, asyncio.Protocol):
             plain = tls.feed(data)
         except TLSError as error:
             log.info("tls-failed ip=%s reason=%s", self.address, error)
-            self.drop()
+            self._fail_tls(tls)
             return b""
         output = tls.pending_output()
         assert self._transport is not None
@@ -127,6 +127,14 @@ class TCPClient(ClientConnection, asyncio.Protocol):
         if not was_established and tls.is_established:
             self._on_tls_established()
         return plain
+
+    def _fail_tls(self, tls: TLS) -> None:
+        """Close behind the alert, which tells the client why (RFC 8446 6.2)."""
+        transport = self._transport
+        assert transport is not None
+        transport.write(tls.pending_output())
+        self.lost()
+        transport.close()
 
     def eof_received(self) -> bool:
         return False  # the transport closes itself

@@ -64,13 +64,23 @@ class EarlyIQ:
 
 
 @dataclass(frozen=True, slots=True)
+class EarlyElement:
+    """An element that is no stanza, behind the login and before binding (XEP-0198 resumption).
+
+    Answer: answered(bytes), or resumed(bytes).
+    """
+
+    element: Stanza
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """The stream is over. `error` is what we sent; None when the peer closed it in good order."""
 
     error: StreamError | None = None
 
 
-Event = StartTLS | AuthRequested | AuthResponse | BindRequested | EarlyIQ | Closed | Stanza
+Event = StartTLS | AuthRequested | AuthResponse | BindRequested | EarlyIQ | EarlyElement | Closed | Stanza
 
 
 class Policy(Protocol):
@@ -323,7 +333,10 @@ class ClientStream:
             return self._on_sasl(name, stanza)
         if stanza.kind == "iq" and stanza.type in ("get", "set"):
             return self._on_iq(stanza)
-        if stanza.kind or self.has & Has.AUTH:
+        if self.has & Has.AUTH and not stanza.kind:
+            self._is_waiting = True
+            return EarlyElement(stanza)
+        if stanza.kind:
             raise StreamError("not-authorized")  # RFC 6120 4.9.3.12: nothing before a resource is bound
         raise StreamError("unsupported-stanza-type")
 
@@ -423,12 +436,20 @@ class ClientStream:
             return BindRequested(request, resource)
         return EarlyIQ(request)
 
+    def resumed(self, reply: bytes) -> None:
+        """A session of before goes on with this stream (XEP-0198 5): it carries stanzas from here on."""
+        self._output.append(reply)
+        self._carry_stanzas()
+
     def bind_succeeded(self, request: Stanza, jid: JID) -> None:
         """RFC 6120 7.6.1. From here on the stream carries stanzas."""
         self._write(
             f"<iq type='result' id='{escape_attr(request.id)}'><bind xmlns='{BIND}'>"
             f"<jid>{escape_attr(jid.full_str)}</jid></bind></iq>"
         )
+        self._carry_stanzas()
+
+    def _carry_stanzas(self) -> None:
         assert self._parser is not None
         context = self._parser.context
         self._drop_parser()
@@ -443,7 +464,7 @@ class ClientStream:
         self._is_waiting = False
 
     def answered(self, reply: bytes) -> None:
-        """The answer to an EarlyIQ."""
+        """The answer to an EarlyIQ or EarlyElement."""
         self._output.append(reply)
         self._is_waiting = False
 
