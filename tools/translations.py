@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Keep the translations whole: `tools/translations.py` updates them, `--check` fails when a text is missing.
+"""Keep the translations whole: `tools/translations.py` updates them, `--check` fails when a text is missing or
+its translation has lost a placeholder.
 
 Works on Django's makemessages and GNU gettext, which only those who change texts need: the compiled .mo files
 are part of the tree.
@@ -8,15 +9,26 @@ are part of the tree.
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCALES = ["zh_Hans"]
 # What can hold a text that a person sees.
 SOURCES = ["manage.py", "xmppd", "accounts", "adminconsole", "templates"]
+
+# What a translation repeats as it is: placeholders, tags, commands in backticks, options, names_with_underscores.
+KEPT = re.compile(
+    r"%(?:\(\w+\))?[a-z]|\{\w*\}|</?\w[^>]*>|`[^`]+`|--[a-z][a-z-]+|\b[A-Za-z]+(?:_\w+)+", re.ASCII
+)
+# In Chinese: full-width punctuation, and a space between Chinese and Latin letters or figures.
+HAN = "[\u4e00-\u9fff]"
+NOT_CHINESE = re.compile(f"{HAN}[,.;:?!]|[,;:?!]{HAN}|{HAN}[A-Za-z0-9]|[A-Za-z0-9]{HAN}")
+SENTENCE_ENDS = {".": "。", "?": "？", "!": "！", ":": "："}
 
 
 def po_path(tree: Path, locale: str) -> Path:
@@ -63,6 +75,32 @@ def update() -> int:
     return 0
 
 
+def messages(mo: bytes) -> Iterator[tuple[str, str]]:
+    """(text, translation) of everything in a compiled catalogue; of a text with a plural, the plural."""
+    count, texts_at, translations_at = struct.unpack_from("<3I", mo, 8)
+
+    def last_form(table_at: int, index: int) -> str:
+        length, at = struct.unpack_from("<2I", mo, table_at + 8 * index)
+        return mo[at : at + length].decode().rpartition("\0")[2].rpartition("\4")[2]
+
+    for index in range(count):
+        if text := last_form(texts_at, index):
+            yield text, last_form(translations_at, index)
+
+
+def faults(text: str, translation: str) -> list[str]:
+    """What a machine can see of a Chinese translation that is not right."""
+    found = []
+    if sorted(KEPT.findall(text)) != sorted(KEPT.findall(translation)):
+        found.append("other placeholders in the translation")
+    if bad := NOT_CHINESE.search(KEPT.sub("\0", translation)):
+        found.append(f"punctuation or space at “{bad[0]}” in the translation")
+    end = SENTENCE_ENDS.get(text.rstrip()[-1:])
+    if end and not translation.rstrip().endswith(end):
+        found.append(f"the translation does not end in “{end}”")
+    return found
+
+
 def problems(tree: Path, locale: str) -> list[str]:
     """What is wrong with one language of the tree, judged by a copy whose .po has been extracted anew."""
     committed, extracted = po_path(ROOT, locale), po_path(tree, locale)
@@ -75,6 +113,8 @@ def problems(tree: Path, locale: str) -> list[str]:
         found += [f"{locale}: {what}: {text}" for text in texts]
     compiled = tree / "compiled.mo"
     compile_po(committed, compiled)
+    for text, translation in messages(compiled.read_bytes()):
+        found += [f'{locale}: {fault}: "{text}"' for fault in faults(text, translation)]
     mo = committed.with_suffix(".mo")
     if not mo.exists() or mo.read_bytes() != compiled.read_bytes():
         found.append(f"{mo.relative_to(ROOT)} is not what django.po compiles to")
