@@ -20,9 +20,11 @@ from xmppd.protocol import sasl
 from xmppd.protocol.errors import SASLError
 from xmppd.protocol.jid import JID
 from xmppd.protocol.sasl.base import Challenge, Credentials, Done, Mechanism, NeedKeys, Step
+from xmppd.protocol.sasl.scram import downgrade_protection
 from xmppd.services.db import db
 
 if TYPE_CHECKING:
+    from xmppd.protocol.stream.c2s import ClientStream
     from xmppd.server.account import Account
     from xmppd.server.connection import ClientConnection
     from xmppd.server.server import Server
@@ -81,6 +83,7 @@ class Login:
             offered=stream.offered,
             channel_bindings=connection.channel_bindings(with_data=name.endswith("-PLUS")),
             iterations=ScramPasswordHasher.iterations,
+            attributes=_attributes(name, stream),
         )
 
     def start(self, initial: bytes | None) -> None:
@@ -182,3 +185,10 @@ class Login:
             self.server.spawn(db(call, *arguments))  # type: ignore[arg-type]
         else:
             call(*arguments)  # type: ignore[operator]
+
+
+def _attributes(mechanism: str, stream: ClientStream) -> tuple[tuple[str, str], ...]:
+    """XEP-0474: the client can tell whether both lists reached it as we sent them."""
+    if not mechanism.startswith("SCRAM-"):
+        return ()
+    return (downgrade_protection(mechanism, stream.offered, stream.binding_types or None),)

@@ -35,6 +35,8 @@ XEPS: tuple[Xep, ...] = (
         is_partial=True,
     ),
     Xep(203, "2.0", name="Delayed Delivery"),
+    Xep(440, "1.0.0", "tls-exporter, tls-server-end-point", "SASL Channel-Binding Type Capability"),
+    Xep(474, "0.5.0", name="SASL SCRAM Downgrade Protection"),
     Xep(368, "1.1.0", "client to server", "SRV Records for XMPP over TLS", is_partial=True),
 )
 

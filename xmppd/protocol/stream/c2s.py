@@ -17,7 +17,16 @@ from typing import Protocol
 
 from xmppd.protocol.errors import SASLError, StanzaError, StreamError
 from xmppd.protocol.jid import JID, JIDError, prepare_domain
-from xmppd.protocol.namespaces import BIND, CLIENT, SASL, SESSION, STREAM_ERRORS, STREAMS, TLS
+from xmppd.protocol.namespaces import (
+    BIND,
+    CLIENT,
+    SASL,
+    SASL_CHANNEL_BINDING,
+    SESSION,
+    STREAM_ERRORS,
+    STREAMS,
+    TLS,
+)
 from xmppd.protocol.parser import HeaderParser, Limits, ParserPool, StanzaParser
 from xmppd.protocol.sasl.base import decode_payload, encode_payload
 from xmppd.protocol.stanza import CLIENT_CONTEXT, Stanza
@@ -316,6 +325,13 @@ class ClientStream:
             return ""
         names = "".join(f"<mechanism>{name}</mechanism>" for name in self.offered)
         return f"<mechanisms xmlns='{SASL}'>{names}</mechanisms>"
+
+    def _offer_channel_bindings(self) -> str:
+        """XEP-0440: of which types this connection has data."""
+        if not self.binding_types or not self.offered:
+            return ""
+        types = "".join(f"<channel-binding type='{name}'/>" for name in self.binding_types)
+        return f"<sasl-channel-binding xmlns='{SASL_CHANNEL_BINDING}'>{types}</sasl-channel-binding>"
 
     def _offer_bind(self) -> str:
         return f"<bind xmlns='{BIND}'/>"

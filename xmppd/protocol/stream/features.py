@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from xmppd.protocol.namespaces import BIND, SASL, SESSION, TLS
+from xmppd.protocol.namespaces import BIND, SASL, SASL_CHANNEL_BINDING, SESSION, TLS
 
 
 class Has:
@@ -36,7 +36,8 @@ class Feature:
 
 STARTTLS = Feature(TLS, "starttls", Has.NOTHING, Has.TLS | Has.AUTH, "starttls")
 MECHANISMS = Feature(SASL, "mechanisms", Has.NOTHING, Has.AUTH, "auth")
+CHANNEL_BINDINGS = Feature(SASL_CHANNEL_BINDING, "channel_bindings", Has.TLS, Has.AUTH, None)
 BIND_RESOURCE = Feature(BIND, "bind", Has.AUTH, Has.BOUND, None)
 LEGACY_SESSION = Feature(SESSION, "session", Has.AUTH, Has.NOTHING, None)
 
-CLIENT_FEATURES = (STARTTLS, MECHANISMS, BIND_RESOURCE, LEGACY_SESSION)
+CLIENT_FEATURES = (STARTTLS, MECHANISMS, CHANNEL_BINDINGS, BIND_RESOURCE, LEGACY_SESSION)
