@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from django.utils.translation import gettext as _
-
 from accounts import services as accounts
 from accounts.audit import Actor
 from accounts.models import User
 from xmppd import bootstrap
+from xmppd.management.cli import shell_gettext as _
 from xmppd.services import roster
 
 DOMAIN = "example.org"

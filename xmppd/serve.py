@@ -21,12 +21,12 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import Error
-from django.utils.translation import gettext as _
 
 from accounts.audit import Actor
 from xmppd import bootstrap, demo, logs
 from xmppd.bus import channel
 from xmppd.bus.messages import SetupFinished
+from xmppd.management.cli import shell_gettext as _
 from xmppd.server.control import ControlSocket
 from xmppd.server.live import Live
 from xmppd.server.server import Server

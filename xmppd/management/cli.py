@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import secrets
 import sys
 from argparse import ArgumentParser
@@ -12,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
+from django.utils import translation
 from django.utils.translation import gettext as _
 
 from accounts import services
@@ -27,11 +29,41 @@ PASSWORD_ALPHABET = "abcdefghjkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  #
 PASSWORD_CHARS = 16
 
 
-class HearthCommand(BaseCommand):
-    """A command that needs Hearth to be set up and shows refusals as one line each."""
+def shell_language() -> str:
+    """The language of LC_ALL, LC_MESSAGES or LANG (locale(7)) if there is a translation into it, else English."""
+    locale = next(filter(None, map(os.environ.get, ("LC_ALL", "LC_MESSAGES", "LANG"))), "")
+    try:
+        return translation.get_supported_language_variant(
+            translation.to_language(locale.partition(".")[0].partition("@")[0])
+        )
+    except LookupError:
+        return "en"
+
+
+def shell_gettext(text: str) -> str:
+    """For what a server that speaks many languages tells the person who started it."""
+    with translation.override(shell_language()):
+        return _(text)
+
+
+class ShellCommand(BaseCommand):
+    """A command in the language of the shell; `help` is marked with gettext_noop."""
 
     # The checks look at the console's pages as well: too slow, and none of a command's business.
     requires_system_checks: list[str] = []
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        with translation.override(shell_language()):
+            super().run_from_argv(argv)
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        parser.description = _(self.help)
+        return parser
+
+
+class HearthCommand(ShellCommand):
+    """A command that needs Hearth to be set up and shows refusals as one line each."""
 
     def execute(self, *args: Any, **options: Any) -> Any:
         with readable_errors():

@@ -14,6 +14,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 
 from accounts.audit import Actor, record
 
@@ -52,7 +53,7 @@ def _call_here(loop: asyncio.AbstractEventLoop, operation: str, arguments: dict[
     try:
         return asyncio.run_coroutine_threadsafe(run(), loop).result(TIMEOUT_SECONDS)
     except (FutureTimeoutError, RuntimeError) as error:
-        raise NotRunningError("the stream service does not answer") from error
+        raise NotRunningError(_("the stream service does not answer")) from error
 
 
 def _call_by_socket(operation: str, arguments: dict[str, Any]) -> Any:
@@ -65,9 +66,9 @@ def _call_by_socket(operation: str, arguments: dict[str, Any]) -> Any:
             with connection.makefile("rb") as reader:
                 reply = json.loads(reader.readline() or b"{}")
     except (OSError, ValueError) as error:
-        raise NotRunningError("the stream service does not run") from error
+        raise NotRunningError(_("the stream service does not run")) from error
     if "ok" not in reply:
-        raise NotRunningError(reply.get("error", "the stream service does not answer"))
+        raise NotRunningError(reply.get("error", _("the stream service does not answer")))
     return reply["ok"]
 
 

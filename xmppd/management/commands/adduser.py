@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from accounts import services
 from accounts.models import User
@@ -21,15 +22,15 @@ from xmppd.management.cli import (
 
 
 class Command(HearthCommand):
-    help = "Create an account. It can log in at once."
+    help = gettext_noop("Create an account. It can log in at once.")
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("jid", metavar="JID", help="user or user@domain")
+        parser.add_argument("jid", metavar="JID", help=_("user or user@domain"))
         add_password_options(parser)
         parser.add_argument(
-            "--admin", action="store_true", help="let the account administer Hearth in the console"
+            "--admin", action="store_true", help=_("let the account administer Hearth in the console")
         )
-        parser.add_argument("--name", default="", help="the person's name")
+        parser.add_argument("--name", default="", help=_("the person's name"))
         parser.add_argument("--email", default="")
 
     def handle(self, *args: Any, **options: Any) -> None:

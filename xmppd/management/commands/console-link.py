@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from accounts import services
 from accounts.models import User
@@ -19,11 +20,13 @@ LINK_PATH = "/login/link/{token}/"
 
 
 class Command(HearthCommand):
-    help = "Print a link that opens the console once within fifteen minutes, without a password."
+    help = gettext_noop(
+        "Print a link that opens the console once within fifteen minutes, without a password."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "jid", metavar="JID", nargs="?", help="an account with a role; by default the first owner"
+            "jid", metavar="JID", nargs="?", help=_("an account with a role; by default the first owner")
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

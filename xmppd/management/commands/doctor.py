@@ -7,20 +7,24 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
+from xmppd.management.cli import ShellCommand
 from xmppd.services import doctor
 
 SIGNS = {"ok": "ok  ", "warn": "warn", "bad": "BAD "}
 
 
-class Command(BaseCommand):
-    requires_system_checks: list[str] = []
-    help = "Look for mistakes in the set-up of this server. Exit code 1 when something is wrong."
+class Command(ShellCommand):
+    help = gettext_noop(
+        "Look for mistakes in the set-up of this server. Exit code 1 when something is wrong."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--json", action="store_true", help="one JSON array of check, level, text, remedy"
+            "--json", action="store_true", help=_("one JSON array of check, level, text, remedy")
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

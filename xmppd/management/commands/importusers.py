@@ -10,21 +10,22 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from accounts import services
 from xmppd.management.cli import HearthCommand, cli_actor
 
 
 class Command(HearthCommand):
-    help = (
+    help = gettext_noop(
         "Create accounts from a CSV file: username,password,name,email,groups. The header is optional, "
         "';' may separate, groups are separated by '|'. Without --apply nothing is changed."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("file", metavar="FILE.csv", help="'-' reads standard input")
-        parser.add_argument("--apply", action="store_true", help="create the accounts")
-        parser.add_argument("--json", action="store_true", help="print the report as JSON")
+        parser.add_argument("file", metavar="FILE.csv", help=_("'-' reads standard input"))
+        parser.add_argument("--apply", action="store_true", help=_("create the accounts"))
+        parser.add_argument("--json", action="store_true", help=_("print the report as JSON"))
 
     def handle(self, *args: Any, **options: Any) -> None:
         rows = services.read_users(_read(options["file"]))

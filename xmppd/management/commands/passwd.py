@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from accounts import services
 from xmppd.management.cli import (
@@ -19,10 +20,10 @@ from xmppd.management.cli import (
 
 
 class Command(HearthCommand):
-    help = "Give an account a new password. Its sessions end."
+    help = gettext_noop("Give an account a new password. Its sessions end.")
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("jid", metavar="JID", help="user or user@domain")
+        parser.add_argument("jid", metavar="JID", help=_("user or user@domain"))
         add_password_options(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from xmppd.management.cli import HearthCommand, cli_actor
 from xmppd.services import properties
@@ -14,21 +15,21 @@ from xmppd.services.properties import Setting
 
 
 class Command(HearthCommand):
-    help = "Show and change settings. A change holds at once in a running server."
+    help = gettext_noop("Show and change settings. A change holds at once in a running server.")
 
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True, metavar="list|get|set|reset")
-        show = actions.add_parser("list", help="all settings with their values")
-        show.add_argument("prefix", nargs="?", default="", help="only names that begin so")
-        show.add_argument("--changed", action="store_true", help="only those that differ from the default")
+        show = actions.add_parser("list", help=_("all settings with their values"))
+        show.add_argument("prefix", nargs="?", default="", help=_("only names that begin so"))
+        show.add_argument("--changed", action="store_true", help=_("only those that differ from the default"))
         show.add_argument("--json", action="store_true")
-        get = actions.add_parser("get", help="one setting")
+        get = actions.add_parser("get", help=_("one setting"))
         get.add_argument("key", metavar="KEY")
         get.add_argument("--json", action="store_true")
-        change = actions.add_parser("set", help="give a setting a value")
+        change = actions.add_parser("set", help=_("give a setting a value"))
         change.add_argument("key", metavar="KEY")
         change.add_argument("value", metavar="VALUE")
-        reset = actions.add_parser("reset", help="let the default hold again")
+        reset = actions.add_parser("reset", help=_("let the default hold again"))
         reset.add_argument("key", metavar="KEY")
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from accounts import services
 from xmppd.management.cli import HearthCommand, cli_actor, readable_errors
@@ -17,14 +18,14 @@ from xmppd.services.db import DatabaseProblem
 
 
 class Command(HearthCommand):
-    help = (
+    help = gettext_noop(
         "Set Hearth up. With --noinput the answers come from HEARTH_DOMAIN, HEARTH_ADMIN_USER, "
         "HEARTH_ADMIN_PASSWORD or HEARTH_ADMIN_PASSWORD_FILE, HEARTH_HOSTNAME and DATABASE_URL."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--noinput", "--no-input", action="store_true", help="take the answers from the environment"
+            "--noinput", "--no-input", action="store_true", help=_("take the answers from the environment")
         )
 
     def require_setup(self) -> None:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from adminconsole.formats import duration
+from xmppd.management.cli import ShellCommand
 from xmppd.services import live
 
 
-class Command(BaseCommand):
-    requires_system_checks: list[str] = []
-    help = "Show the running server: domain, uptime, ports, users online. Exit code 1 when it does not run."
+class Command(ShellCommand):
+    help = gettext_noop(
+        "Show the running server: domain, uptime, ports, users online. Exit code 1 when it does not run."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--json", action="store_true", help="the whole status as one JSON object")
+        parser.add_argument("--json", action="store_true", help=_("the whole status as one JSON object"))
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
