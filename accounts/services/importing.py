@@ -23,9 +23,10 @@ from django.utils.translation import gettext as _
 
 from accounts import audit, credentials
 from accounts.audit import Actor
+from accounts.fields import MAX_NAME_CHARS
 from accounts.models import AuditEntry, Domain, Group, User, search_text
 from accounts.services import groups as group_services
-from accounts.services.checks import actor_role, invalid
+from accounts.services.checks import actor_role, clean_text, invalid
 from accounts.services.domains import clean_domain, primary_domain
 from accounts.services.users import check_password_policy, clean_email, clean_name, clean_username
 from xmppd.bus.channel import publish
@@ -161,6 +162,7 @@ def _check(row: Row, domains: dict[str, Domain], primary: Domain) -> None:
                 _refuse(row, _("“%(domain)s” is not served here.") % {"domain": domain})
         row.username = clean_username(username)
         row.name, row.email = clean_name(row.name), clean_email(row.email)
+        row.groups = tuple(clean_text("groups", name, MAX_NAME_CHARS) for name in row.groups)
         if row.password:
             user = User(username=row.username, domain=row.domain or primary)
             check_password_policy(row.password, user=user, enforce=False)

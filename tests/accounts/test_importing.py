@@ -140,3 +140,8 @@ def test_many_rows_are_made_in_chunks(domain, actor):
     assert services.import_users(rows, actor=actor, progress=lambda *step: steps.append(step)) == count
     assert steps == [(CHUNK, count), (2 * CHUNK, count), (count, count)]
     assert Group.objects.get().memberships.count() == count
+
+
+def test_a_group_name_that_cannot_be_is_a_problem_of_its_row(domain: Domain) -> None:
+    rows = services.read_users(f"username,groups\nanna,{'x' * 300}\nberta,Friends\n".encode())
+    assert [row.status for row in rows] == ["error", "new"]
