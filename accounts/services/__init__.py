@@ -24,6 +24,7 @@ from accounts.services.login import (
     login_succeeded,
     make_login_link,
     may_try,
+    unblock,
 )
 from accounts.services.search import Page, UserFilters, filtered_users, search_users
 from accounts.services.users import (
@@ -76,6 +77,7 @@ __all__ = [
     "set_members",
     "set_password",
     "set_role",
+    "unblock",
     "unlock_user",
     "update_group",
     "update_user",

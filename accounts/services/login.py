@@ -84,6 +84,12 @@ def login_succeeded(*, account: str, address: str) -> None:
     throttle.succeeded(account, address)
 
 
+def unblock(*, account: str = "", address: str, actor: Actor) -> None:
+    """Let an entry of throttle.waiting() try again at once."""
+    throttle.unban(account=account, address=address)
+    audit.record(actor, "login-unblocked", account or address, detail=address if account else "")
+
+
 def _log_failure(account: str, address: str, mechanism: str, service: str, reason: str) -> None:
     """The line that fail2ban and people look for. Its form is stable; a name cannot forge another."""
     log.warning(
