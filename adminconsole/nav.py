@@ -33,6 +33,7 @@ ITEMS = (
     Item(_("People"), _("Groups"), "groups", "group", "groups.view", "g"),
     Item(_("Live"), _("Sessions"), "sessions", "session", "sessions.view", "s"),
     Item(_("Server"), _("Settings"), "settings", "settings", "settings.view", "e"),
+    Item(_("Server"), _("Lock-outs"), "lockouts", "shield", "security.view", "l"),
     Item(_("Server"), _("Audit log"), "audit", "audit", "audit.view", "a"),
 )
 

@@ -1,6 +1,18 @@
 """Every address of the console. Each section of adminconsole.views has its own list."""
 
-from adminconsole.views import audit, dashboard, groups, health, login, sessions, settings, users, welcome
+from adminconsole.views import (
+    audit,
+    dashboard,
+    groups,
+    health,
+    lockouts,
+    login,
+    search,
+    sessions,
+    settings,
+    users,
+    welcome,
+)
 
 urlpatterns = [
     *health.urlpatterns,
@@ -11,5 +23,7 @@ urlpatterns = [
     *groups.urlpatterns,
     *sessions.urlpatterns,
     *settings.urlpatterns,
+    *lockouts.urlpatterns,
     *audit.urlpatterns,
+    *search.urlpatterns,
 ]

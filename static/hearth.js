@@ -203,6 +203,22 @@
     else if (e.key === "n") { const make = $("a[data-new]"); if (make) { e.preventDefault(); make.click(); } }
   });
 
+  // --- tables whose rows can be ticked
+  const countTicks = (all) => {
+    const boxes = $$(`input[name="${all.dataset.checkAll}"]`, all.closest(".card"));
+    const ticked = boxes.filter((box) => box.checked).length;
+    all.checked = ticked > 0 && ticked === boxes.length;
+    all.indeterminate = ticked > 0 && ticked < boxes.length;
+    const place = $("[data-check-count]", all.closest(".card"));
+    if (place) place.textContent = ticked ? say("ticked").replace("{n}", ticked) : "";
+  };
+  on("change", "input[type=checkbox]", (box) => {
+    const all = box.matches("[data-check-all]") ? box : $("[data-check-all]", box.closest(".card") ?? document);
+    if (!all || (box !== all && box.name !== all.dataset.checkAll)) return;
+    if (box === all) $$(`input[name="${all.dataset.checkAll}"]`, all.closest(".card")).forEach((other) => { other.checked = all.checked; });
+    countTicks(all);
+  });
+
   // --- forms: send once
   document.addEventListener("submit", (e) => {
     const form = e.target;
@@ -212,7 +228,7 @@
     root.dataset.busy = "";
     setTimeout(() => { delete form.dataset.sent; delete root.dataset.busy; }, 5000); // the answer may be a file, which leaves this page standing
   });
-  addEventListener("pageshow", () => { $$("form[data-sent]").forEach((f) => delete f.dataset.sent); delete root.dataset.busy; });
+  addEventListener("pageshow", () => { $$("[data-check-all]").forEach(countTicks); $$("form[data-sent]").forEach((f) => delete f.dataset.sent); delete root.dataset.busy; });
 
   // --- htmx
   let running = 0;
@@ -282,6 +298,7 @@
   // --- a page or a part of one has arrived
   const prepare = (part) => {
     $$("[data-word]", part).forEach(checkWord);
+    $$("[data-check-all]", part).forEach(countTicks);
     $$(".toast[data-toast]", part).forEach((item) => { if (!item.dataset.running) { item.dataset.running = "1"; runToast(item); } });
   };
   prepare(document);

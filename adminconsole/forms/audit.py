@@ -27,6 +27,7 @@ ACTIONS: dict[str, tuple[str | Promise, str]] = {
     "setup-finished": (gettext_lazy("Finished the set-up"), "flame"),
     "domain-created": (gettext_lazy("Created a domain"), "globe"),
     "user-created": (gettext_lazy("Created a user"), "user-plus"),
+    "users-imported": (gettext_lazy("Imported users"), "upload"),
     "user-changed": (gettext_lazy("Changed a user"), "edit"),
     "user-deleted": (gettext_lazy("Deleted a user"), "trash"),
     "user-locked": (gettext_lazy("Locked a user"), "lock"),
@@ -44,6 +45,7 @@ ACTIONS: dict[str, tuple[str | Promise, str]] = {
     "group-members-changed": (gettext_lazy("Changed the members of a group"), "group"),
     "group-admin-changed": (gettext_lazy("Changed a group administrator"), "star"),
     "setting-changed": (gettext_lazy("Changed a setting"), "settings"),
+    "login-unblocked": (gettext_lazy("Ended a sign-in lock-out"), "unlock"),
     "session-closed": (gettext_lazy("Closed a session"), "power"),
     "sessions-closed": (gettext_lazy("Closed all sessions of a user"), "power"),
     "message-sent": (gettext_lazy("Sent a message"), "send"),
@@ -74,6 +76,10 @@ FIELDS: dict[str, str | Promise] = {
     "is_primary": gettext_lazy("Primary"),
     "jid": gettext_lazy("Address"),
     "groups": gettext_lazy("Groups"),
+    "created": gettext_lazy("Created"),
+    "exists": gettext_lazy("Left as they are"),
+    "error": gettext_lazy("Problems"),
+    "failures": gettext_lazy("Failures"),
     "subscription": gettext_lazy("Subscription"),
 }
 

@@ -115,6 +115,12 @@ def setting_list(request: HttpRequest) -> HttpResponse:
     return render(request, "adminconsole/settings/list.html", context)
 
 
+def search_settings(query: str) -> list[Row]:
+    """The settings whose name, help, section or value holds every word."""
+    _discover()
+    return [row for row in map(Row, properties.all_settings()) if _matches(row, query, "", "")]
+
+
 def _matches(row: Row, q: str, section: str, show: str) -> bool:
     if any(word not in row.searched for word in q.casefold().split()):
         return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,19 +14,25 @@ from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
-from accounts import roles, services
+from accounts import services
 from accounts.models import Group, Membership, User
-from accounts.services.search import ANY_ROLE, SORTS, primary_id
+from accounts.services.search import SORTS
 from adminconsole.access import actor_of, confirm_password, page
 from adminconsole.forms.users import CreateUserForm
-from adminconsole.pages import choice, counted, page_and_size, searched, show_errors, to_ids
-from adminconsole.views import user, user_groups, user_roster, user_sessions
-from adminconsole.views.user_state import State, online_jids, state_of
+from adminconsole.pages import choice, counted, page_and_size, show_errors
+from adminconsole.views import (
+    user,
+    user_export,
+    user_groups,
+    user_import,
+    user_roster,
+    user_sessions,
+    users_bulk,
+)
+from adminconsole.views.user_filters import filters_of, toolbar
+from adminconsole.views.user_state import State, state_of
 from adminconsole.views.user_tabs import may_manage
 from xmppd.services import live
-
-GROUP_CHOICES = 200  # more in a <select> help nobody
-NAMES_AT_ONCE = 500  # below every database's limit of parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,12 @@ class UserRow:
     groups: list[Group]
     devices: int
     may_manage: bool
+    is_self: bool = False
+
+    @property
+    def may_tick(self) -> bool:
+        """Nobody locks or deletes himself."""
+        return self.may_manage and not self.is_self
 
     @property
     def role_title(self) -> str:
@@ -45,47 +56,24 @@ class UserRow:
 
 @page(permission="users.view")
 def user_list(request: HttpRequest) -> HttpResponse:
-    query = searched(request)
-    status = choice(request, "status", ("online", "offline", "locked", "unlocked"))
-    role = choice(request, "role", (ANY_ROLE, "none", *filter(None, roles.Role.values)))
-    group = _group(request.GET.get("group", ""))
+    chosen = filters_of(request)
     sort = choice(request, "sort", SORTS, "username")
     number, size = page_and_size(request)
-    online, is_running = online_jids()
-    found = services.search_users(
-        query,
-        services.UserFilters(
-            group_id=group.pk if group else None,
-            role="" if role == "none" else role or None,
-            is_locked={"locked": True, "unlocked": False}.get(status),
-            ids=user_ids(online) if status in ("online", "offline") else None,
-            excluded=status == "offline",
-        ),
-        sort=sort,
-        page=number,
-        per_page=size,
-    )
-    rows = make_rows(request, found.users, online)
+    found = services.search_users(chosen.query, chosen.filters, sort=sort, page=number, per_page=size)
+    rows = make_rows(request, found.users, chosen.online)
     context = {
         "page": counted(rows, total=found.total, number=found.number, size=size),
-        "q": query,
+        "q": chosen.query,
         "sort": sort,
-        "is_running": is_running,
-        "is_filtered": bool(query or status or role or group),
-        "filters": _filters(status, role, group),
+        "is_running": chosen.is_running,
+        "is_filtered": chosen.is_filtered,
+        "filters": toolbar(chosen),
         "may_create": request.user.can("users.change"),  # type: ignore[union-attr]
+        "may_group": request.user.can("groups.change"),  # type: ignore[union-attr]
+        "may_tick": any(row.may_tick for row in rows),
+        "is_all_ticked": request.GET.get("tick") == "page",
     }
     return render(request, "adminconsole/users/list.html", context)
-
-
-def user_ids(jids: Iterable[str]) -> list[int]:
-    """The ids of these accounts of the primary domain."""
-    names = [jid.partition("@")[0] for jid in jids]
-    ids: list[int] = []
-    for start in range(0, len(names), NAMES_AT_ONCE):
-        users = User.objects.filter(domain_id=primary_id(), username__in=names[start : start + NAMES_AT_ONCE])
-        ids += users.values_list("id", flat=True)
-    return ids
 
 
 def make_rows(request: HttpRequest, users: list[User], online: set[str]) -> list[UserRow]:
@@ -99,7 +87,12 @@ def make_rows(request: HttpRequest, users: list[User], online: set[str]) -> list
         sessions = _sessions(user_.jid) if user_.jid in online else []
         rows.append(
             UserRow(
-                user_, state_of(user_, sessions), groups[user_.pk], len(sessions), may_manage(request, user_)
+                user_,
+                state_of(user_, sessions),
+                groups[user_.pk],
+                len(sessions),
+                may_manage(request, user_),
+                request.user.pk == user_.pk,
             )
         )
     return rows
@@ -110,52 +103,6 @@ def _sessions(jid: str) -> list[dict[str, Any]]:
         return live.sessions(jid)
     except live.NotRunningError:
         return []
-
-
-def _group(text: str) -> Group | None:
-    return Group.objects.filter(pk__in=to_ids([text])).first()
-
-
-def _filters(status: str, role: str, group: Group | None) -> list[dict[str, Any]]:
-    groups = list(Group.objects.filter(domain_id=primary_id()).order_by("name")[:GROUP_CHOICES])
-    if group is not None and group not in groups:
-        groups.insert(0, group)
-    filters: list[dict[str, Any]] = [
-        {
-            "name": "status",
-            "label": _("Status"),
-            "value": status,
-            "choices": [
-                ("", _("Any status")),
-                ("online", _("Online")),
-                ("offline", _("Offline")),
-                ("locked", _("Locked")),
-                ("unlocked", _("Not locked")),
-            ],
-        },
-        {
-            "name": "role",
-            "label": _("Role"),
-            "value": role,
-            "choices": [
-                ("", _("Any role")),
-                (ANY_ROLE, _("Some role")),
-                *((value, label) for value, label in roles.Role.choices if value),
-                ("none", _("No role")),
-            ],
-        },
-    ]
-    if groups:
-        choices = [("", _("Any group")), *((str(g.pk), g.name) for g in groups)]
-        filters.append(
-            {
-                "name": "group",
-                "label": _("Group"),
-                "value": str(group.pk) if group else "",
-                "choices": choices,
-            }
-        )
-    return filters
 
 
 @page(permission="users.change")
@@ -216,6 +163,9 @@ def _after_create(request: HttpRequest, created: User, password: str, *, is_type
 urlpatterns = [
     path("users/", user_list, name="users"),
     path("users/create/", user_create, name="user-create"),
+    *user_import.urlpatterns,
+    *user_export.urlpatterns,
+    *users_bulk.urlpatterns,
     *user.urlpatterns,
     *user_sessions.urlpatterns,
     *user_groups.urlpatterns,
