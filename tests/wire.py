@@ -45,7 +45,7 @@ class Wire:
         self.context = context
         self.read = ""
         self.reader: asyncio.StreamReader
-        self.writer: asyncio.StreamWriter
+        self.writer: asyncio.StreamWriter | None = None
 
     @property
     def header(self) -> str:
@@ -138,4 +138,5 @@ class Wire:
         self.writer.transport.abort()
 
     def close(self) -> None:
-        self.writer.transport.abort()
+        if self.writer is not None:
+            self.writer.transport.abort()

@@ -118,7 +118,7 @@ def _check_database(config: bootstrap.Config) -> None:
     except (db.DatabaseProblem, Error, OSError) as error:
         raise StartError(
             _("The database cannot be used: %s Repair it or restore a backup; hearth.toml in %s names it.")
-            % (error, config.home),
+            % (" ".join(str(error).split()), config.home),
             EXIT_NO_DATABASE,
         ) from error
 

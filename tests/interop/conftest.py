@@ -13,6 +13,7 @@ from tests.clients import Person
 from tests.hearth import Hearth
 from tests.interop.terminal import Terminal
 from tests.tools import require_tool
+from tests.wire import Wire
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,20 @@ async def person(request: pytest.FixtureRequest) -> AsyncIterator[Callable[..., 
     yield make
     for made in people:
         await made.disconnect(wait=0.5, ignore_send_queue=True)
+
+
+@pytest_asyncio.fixture
+async def wire(request: pytest.FixtureRequest) -> AsyncIterator[Callable[..., Wire]]:
+    """wire(): a bare socket's client that is not connected yet, torn away when the test ends."""
+    wires: list[Wire] = []
+
+    def make(at: Hearth | None = None, **kwargs: Any) -> Wire:
+        wires.append(Wire(at or request.getfixturevalue("hearth"), **kwargs))
+        return wires[-1]
+
+    yield make
+    for made in wires:
+        made.close()
 
 
 @pytest.fixture

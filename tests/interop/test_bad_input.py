@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 import socket
 import ssl
@@ -29,23 +28,13 @@ def log_of(hearth: Hearth) -> str:
     return (hearth.home / "logs" / "hearth.log").read_text() + hearth.text()
 
 
-@pytest_asyncio.fixture
-async def wire(hearth: Hearth) -> AsyncIterator[Callable[..., Wire]]:
-    """wire(): a client that is not connected yet. At the end a fresh one logs in, and the log holds no traceback."""
-    wires: list[Wire] = []
-
-    def make(**kwargs: ssl.SSLContext) -> Wire:
-        wires.append(Wire(hearth, **kwargs))
-        return wires[-1]
-
-    yield make
-    for made in wires:
-        with contextlib.suppress(AttributeError):  # it was never connected
-            made.close()
-    control = await Wire(hearth).connect()
+@pytest_asyncio.fixture(autouse=True)
+async def _control(hearth: Hearth, wire: Callable[..., Wire]) -> AsyncIterator[None]:
+    """After each test a fresh client logs in, and the log holds no traceback."""
+    yield
+    control = await wire().connect()
     await control.log_in("romeo")
     await control.ping()
-    control.close()
     assert "Traceback" not in log_of(hearth)
 
 

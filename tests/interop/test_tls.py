@@ -14,11 +14,10 @@ import socket
 import ssl
 import time
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from OpenSSL import SSL
 
 from tests.hearth import PASSWORD, Hearth
@@ -29,26 +28,15 @@ pytestmark = pytest.mark.interop
 TLS = ssl.TLSVersion
 
 
-@pytest_asyncio.fixture
-async def wire(hearth: Hearth) -> AsyncIterator[Callable[..., Wire]]:
-    wires: list[Wire] = []
-
-    def make(context: ssl.SSLContext | None = None) -> Wire:
-        wires.append(Wire(hearth, context=context))
-        return wires[-1]
-
-    yield make
-    for made in wires:
-        made.close()
-
-
 # -- versions and ways in
 
 
 @pytest.mark.parametrize(("version", "name"), [(TLS.TLSv1_2, "TLSv1.2"), (TLS.TLSv1_3, "TLSv1.3")])
 @pytest.mark.parametrize("port", ["c2s", "c2s_tls"])
 async def test_both_versions_both_ways(wire, hearth, version, name, port):
-    client = await wire(trusting(hearth, minimum_version=version, maximum_version=version)).connect(port)
+    client = await wire(context=trusting(hearth, minimum_version=version, maximum_version=version)).connect(
+        port
+    )
     if port == "c2s":
         await client.secure()
     else:
@@ -68,7 +56,7 @@ async def test_old_versions_are_refused(wire, hearth, version):
         context.minimum_version = TLS.TLSv1
         context.maximum_version = version
     context.set_ciphers("ALL:@SECLEVEL=0")  # so that it is the server who refuses
-    client = await wire(context).connect("c2s_tls")
+    client = await wire(context=context).connect("c2s_tls")
     with pytest.raises(ssl.SSLError, match=r"(?i)protocol version|unsupported protocol"):
         await client.start_tls()
 
@@ -76,7 +64,7 @@ async def test_old_versions_are_refused(wire, hearth, version):
 async def test_cipher_without_forward_secrecy_is_refused(wire, hearth):
     context = trusting(hearth, maximum_version=TLS.TLSv1_2)
     context.set_ciphers("AES256-GCM-SHA384:AES128-SHA")
-    client = await wire(context).connect("c2s_tls")
+    client = await wire(context=context).connect("c2s_tls")
     with pytest.raises(ssl.SSLError, match=r"(?i)handshake failure"):
         await client.start_tls()
 
@@ -88,7 +76,7 @@ async def test_cipher_without_forward_secrecy_is_refused(wire, hearth):
 async def test_alpn(wire, hearth, offered, chosen):
     context = trusting(hearth)
     context.set_alpn_protocols(offered)
-    client = await wire(context).connect("c2s_tls")
+    client = await wire(context=context).connect("c2s_tls")
     await client.start_tls()
     assert client.tls.selected_alpn_protocol() == chosen
 
@@ -157,7 +145,7 @@ async def authenticate(client: Wire, scram: Scram) -> str:
 @pytest.mark.parametrize("version", [TLS.TLSv1_2, TLS.TLSv1_3])
 @pytest.mark.parametrize("digest", MECHANISM)
 async def test_scram_plus_with_the_certificate(wire, hearth, version, digest):
-    client = await wire(trusting(hearth, minimum_version=version, maximum_version=version)).connect()
+    client = await wire(context=trusting(hearth, minimum_version=version, maximum_version=version)).connect()
     await client.secure()
     client.read = ""
     assert await authenticate(client, Scram("tls-server-end-point", end_point(client), digest)) == "success"
