@@ -142,6 +142,6 @@ def test_many_rows_are_made_in_chunks(domain, actor):
     assert Group.objects.get().memberships.count() == count
 
 
-def test_a_group_name_that_cannot_be_is_a_problem_of_its_row(domain: Domain) -> None:
+def test_a_group_name_that_cannot_be_is_a_problem_of_its_row(domain):
     rows = services.read_users(f"username,groups\nanna,{'x' * 300}\nberta,Friends\n".encode())
     assert [row.status for row in rows] == ["error", "new"]
