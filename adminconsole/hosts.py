@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from django.conf import settings
@@ -62,10 +63,11 @@ def parse_address(text: str) -> Address | None:
     return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
 
-def is_trusted_proxy(address: Address | None) -> bool:
+def is_trusted_proxy(address: Address | None, proxies: Sequence[str] | None = None) -> bool:
+    """Whether the setting, or `proxies` in its place, names this address."""
     if address is None:
         return False
-    for text in TRUSTED_PROXIES.value:
+    for text in TRUSTED_PROXIES.value if proxies is None else proxies:
         try:
             network = ip_network(text, strict=False)
         except ValueError:
@@ -83,6 +85,11 @@ def forwarded_addresses(request: HttpRequest) -> list[Address | None]:
     return [
         parse_address(match) for match in re.findall(r'(?:^|[;,])\s*for=("[^"]*"|[^;,\s]+)', header, re.I)
     ]
+
+
+def peer_of(request: HttpRequest) -> str:
+    """The address at the other end of the connection: the proxy's where one is believed."""
+    return str(getattr(request, "peer_address", request.META.get("REMOTE_ADDR", "")))
 
 
 def client_address(request: HttpRequest) -> str:
@@ -119,13 +126,22 @@ def host_of(request: HttpRequest) -> str:
     return name.lower().rstrip(".")
 
 
-def is_allowed_host(name: str) -> bool:
+def is_allowed_host(name: str, further: Sequence[str] | None = None) -> bool:
+    """Whether the console is served under this name; `further` in place of the setting."""
     if not name:
         return False
     if name in LOOPBACK_NAMES or name.endswith(".localhost") or _is_address(name):
         return True
-    known = {settings.CONFIG.hostname, os.environ.get("HEARTH_DOMAIN", ""), *ALLOWED_HOSTS.value}
+    listed = ALLOWED_HOSTS.value if further is None else further
+    known = {settings.CONFIG.hostname, os.environ.get("HEARTH_DOMAIN", ""), *listed}
     return name in {_ascii(host) for host in known if host} or name in _domains()
+
+
+def is_host_name(text: str) -> bool:
+    """Whether a Host header could ever say this: a name or address without scheme, port and path."""
+    if _is_address(text.strip("[]")):
+        return True
+    return bool(re.fullmatch(r"[A-Za-z0-9._-]+", _ascii(text)))
 
 
 def _is_address(name: str) -> bool:

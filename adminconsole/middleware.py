@@ -94,6 +94,7 @@ class HostGuard:
         peer = hosts.parse_address(request.META.get("REMOTE_ADDR", ""))
         if not hosts.is_trusted_proxy(peer):
             return
+        request.peer_address = request.META["REMOTE_ADDR"]  # type: ignore[attr-defined]
         request.META["REMOTE_ADDR"] = hosts.client_address(request)
         request.is_proxied = True  # type: ignore[attr-defined]
         if request.META.get("HTTP_X_FORWARDED_PROTO", "").strip().lower() == "https":

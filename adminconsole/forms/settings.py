@@ -8,9 +8,11 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from adminconsole import exclusion
 from adminconsole.cautions import BY_SETTING, Caution, caution_about
 from xmppd.services.properties import Setting
 
@@ -80,8 +82,9 @@ class SettingForm(forms.Form):
 
     understood = forms.BooleanField(required=False, widget=forms.HiddenInput)
 
-    def __init__(self, setting: Setting[Any], data: Any = None) -> None:
+    def __init__(self, setting: Setting[Any], data: Any = None, *, request: HttpRequest) -> None:
         self.setting = setting
+        self.request = request
         super().__init__(data)
         self.fields["value"] = _field(setting)
         self.fields["value"].help_text = _limits(setting)
@@ -100,6 +103,8 @@ class SettingForm(forms.Form):
         caution = caution_about(self.setting, data["value"])
         if caution is not None and caution_about(self.setting, self.setting.value) is None:
             self.caution = caution
+        elif data["value"] != self.setting.value:
+            self.caution = exclusion.exclusion(self.request, self.setting, data["value"])
         return data
 
     @property
@@ -123,7 +128,9 @@ class SettingForm(forms.Form):
             value = self.setting.parse(value)
         if value is None:
             raise ValidationError(_("Enter a value."))
-        return self.setting.clean(value)
+        value = self.setting.clean(value)
+        exclusion.check(self.setting, value)
+        return value
 
 
 def _field(setting: Setting[Any]) -> forms.Field:

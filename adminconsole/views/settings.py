@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 
 from adminconsole import cautions
 from adminconsole.access import actor_of, page
+from adminconsole.exclusion import exclusion
 from adminconsole.forms.audit import Entry
 from adminconsole.forms.settings import SettingForm
 from adminconsole.pages import confirm
@@ -132,7 +133,7 @@ def _matches(row: Row, q: str, section: str, show: str) -> bool:
 @page(permission="settings.view", write="settings.change")
 def setting_edit(request: HttpRequest, name: str) -> HttpResponse:
     setting = _find(name)
-    form = SettingForm(setting, request.POST if request.method == "POST" else None)
+    form = SettingForm(setting, request.POST if request.method == "POST" else None, request=request)
     if request.method == "POST" and form.is_valid() and not form.needs_consent:
         value = form.cleaned_data["value"]
         if setting.secret and value == "":
@@ -164,6 +165,7 @@ def setting_reset(request: HttpRequest, name: str) -> HttpResponse:
         _tell(request, setting, setting.default)
         return redirect("settings")
     row = Row(setting)
+    shut_out = exclusion(request, setting, setting.default)
     return confirm(
         request,
         {
@@ -172,6 +174,7 @@ def setting_reset(request: HttpRequest, name: str) -> HttpResponse:
             "consequences": [
                 _("Now: %(value)s") % {"value": row.shown or _("empty")},
                 _("Default: %(value)s") % {"value": row.default or _("empty")},
+                *([f"{shut_out.title}. {shut_out.text}"] if shut_out else []),
                 *([_("The change holds after a restart of the server.")] if setting.restart else []),
             ],
             "icon_name": "undo",
