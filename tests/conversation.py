@@ -26,6 +26,7 @@ from xmppd.protocol.writer import escape
 from xmppd.server.clock import Clock
 from xmppd.server.connection import ClientConnection
 from xmppd.server.server import Server
+from xmppd.server.session import Session
 
 PATIENCE = 10.0  # seconds until a missing stanza fails the test; nothing waits for it to pass
 ANY = "{any}"
@@ -40,6 +41,9 @@ class ManualClock(Clock):
 
     def now(self) -> datetime:
         return self._now
+
+    def time(self) -> float:
+        return self._now.timestamp()
 
     def monotonic(self) -> float:
         return self._monotonic
@@ -120,10 +124,10 @@ class Client:
         await self.settles()
 
     async def settles(self) -> None:
-        """Wait until no handler of this stream waits for the database."""
+        """Wait until no stanza of this stream waits for the database."""
         session = self.connection.session
-        while session is not None and session._backlog is not None:
-            await asyncio.wait(self.server._tasks, return_when=asyncio.FIRST_COMPLETED)
+        if session is not None:
+            await _done(session)
 
     async def next(self) -> Element:
         """The next stanza that arrives."""
@@ -249,9 +253,21 @@ async def subscribe(watcher: Client, watched: Client) -> None:
 
 async def settled(server: Server) -> None:
     """Wait until all that was caused so far, by the bus too, is done."""
-    await asyncio.sleep(0)
-    while tasks := list(server._tasks):
-        await asyncio.wait(tasks)
+    while True:
+        await asyncio.sleep(0)
+        busy = [session for session in server.sessions() if session._backlog is not None]
+        if tasks := list(server._tasks):
+            await asyncio.wait(tasks)
+        elif busy:
+            await _done(busy[0])
+        else:
+            return
+
+
+async def _done(session: Session) -> None:
+    event = asyncio.Event()
+    session.when_done(event.set)
+    await asyncio.wait_for(event.wait(), PATIENCE)
 
 
 def mismatch(wanted: Element, got: Element, path: str = "") -> str | None:

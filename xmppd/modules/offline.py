@@ -60,20 +60,24 @@ class Offline(Module):
             return None  # XEP-0334 4.2; the sender learns that nobody got it
         return self._store(stanza, account)
 
+    def stored(self, account: Account) -> None:
+        """The archive's writer has kept a message for this account; if somebody came meanwhile, it is delivered."""
+        self.server.metrics.count("offline_stored")
+        account.has_offline = True
+        if account.best:
+            self.server.spawn(self._deliver(account, account.best[0]))
+
     async def _store(self, stanza: Stanza, account: Account) -> Outcome:
-        self._remove_own_delays(stanza)
+        self.remove_own_delays(stanza)
         try:
             stored = await db(offline.store, account.id, stanza.to_bytes().decode(), stanza.from_.full_str)
         except IntegrityError:  # deleted meanwhile
             raise StanzaError("service-unavailable") from None
         if stored is not None:
-            self.server.metrics.count("offline_stored")
-            account.has_offline = True
-            if account.best:  # somebody came while it was stored
-                self.server.spawn(self._deliver(account, account.best[0]))
+            self.stored(account)
         return STOP
 
-    def _remove_own_delays(self, stanza: Stanza) -> None:
+    def remove_own_delays(self, stanza: Stanza) -> None:
         """Only we say what we held back and since when (XEP-0203 5): a client has no stamps in our name."""
         if not stanza.has(DELAY, "delay"):
             return

@@ -127,6 +127,12 @@ class Stanza:
         self.children = (*self.children, f"{child.ns}\n{child.name}")
         self._element = None
 
+    def append_bytes(self, tag: str, data: bytes) -> None:
+        """As `append`, for a child that is written already; `tag` is "uri\\nname"."""
+        self.body += data
+        self.children = (*self.children, tag)
+        self._element = None
+
     # -- to the wire
 
     def to_bytes(self, to: JID | None = None) -> bytes:

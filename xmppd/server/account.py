@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from accounts.sharing import SharedContact
 from xmppd.protocol.jid import JID
+from xmppd.server.blocking import is_listed
+from xmppd.services.blocklist import NOBODY
 from xmppd.services.directory import AccountRecord, Shared
 from xmppd.services.roster import RosterData, merge
 from xmppd.services.roster_store import Item
@@ -26,6 +28,8 @@ class Account:
         "_lock",
         "available",
         "best",
+        "blocked",
+        "carbons",
         "contacts",
         "has_offline",
         "id",
@@ -56,6 +60,8 @@ class Account:
         self.available: list[Session] = []
         self.best: tuple[Session, ...] = ()  # non-negative, tied at the highest priority: take bare messages
         self.non_negative: tuple[Session, ...] = ()
+        self.blocked = NOBODY  # addresses of any form (XEP-0191)
+        self.carbons: tuple[Session, ...] = ()  # want a copy of what goes to the other resources (XEP-0280)
         self.is_stale = False  # the database knows better; to be loaded again before the next login
         self._lock: asyncio.Lock | None = None
         self.refresh(record)
@@ -149,6 +155,10 @@ class Account:
         if shared is not None and shared.implicit:
             return True
         return self.is_public and contact.domain == self.jid.domain
+
+    def blocks(self, jid: JID) -> bool:
+        """Whether nothing goes to this address or comes from it (XEP-0191). Ask only where `blocked` is not empty."""
+        return jid.bare_str != self.jid.bare_str and is_listed(jid, self.blocked)
 
     def may_be_seen_by(self, jid: JID) -> bool:
         """Whether that is the account itself, or somebody who may see its presence."""

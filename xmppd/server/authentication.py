@@ -10,7 +10,8 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from django.conf import settings
 
@@ -21,10 +22,12 @@ from xmppd.protocol.errors import SASLError
 from xmppd.protocol.jid import JID
 from xmppd.protocol.sasl.base import Challenge, Credentials, Done, Mechanism, NeedKeys, Step
 from xmppd.protocol.sasl.scram import downgrade_protection
+from xmppd.server.completion import Completion
 from xmppd.services.db import db
 
 if TYPE_CHECKING:
     from xmppd.protocol.stream.c2s import ClientStream
+    from xmppd.protocol.stream.events import AuthRequested
     from xmppd.server.account import Account
     from xmppd.server.connection import ClientConnection
     from xmppd.server.server import Server
@@ -33,12 +36,19 @@ log = logging.getLogger("hearth.auth")
 MAX_PROVEN = 20_000
 
 
+class TokenStore(Protocol):
+    """What knows the tokens of XEP-0484; see modules/fast.py."""
+
+    def mechanisms(self, binding_types: tuple[str, ...]) -> Sequence[str]: ...
+
+
 class Authentication:
     """Shared by all logins of a server."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
         self.secret = settings.SECRET_KEY.encode()
+        self.tokens: TokenStore | None = None
         self._proven: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._lookup_seconds = 0.002  # what a look-up in the database takes, a moving mean
 
@@ -69,9 +79,11 @@ class Authentication:
 class Login:
     """One attempt on one connection, driven by the events of its stream."""
 
-    __slots__ = ("account", "connection", "mechanism", "server")
+    __slots__ = ("account", "connection", "mechanism", "request", "server")
 
-    def __init__(self, connection: ClientConnection, name: str) -> None:
+    def __init__(self, connection: ClientConnection, event: AuthRequested) -> None:
+        name = event.mechanism
+        self.request = event.request
         self.connection = connection
         self.server = connection.server
         self.account: Account | None = None
@@ -155,11 +167,16 @@ class Login:
             raise SASLError("temporary-auth-failure")
         if account.is_locked(self.server.clock.now()):
             raise SASLError("account-disabled")  # told only to who knows the password
+        if self.request is not None and not self.connection.stream.is_claimed_by(account.jid):
+            raise SASLError("invalid-authzid")  # XEP-0388 2.3: another name in the header
         address = self.connection.address
         self.server.authentication.remember(account.jid, address)
         self._tell_throttle(throttle.succeeded)
         self.server.metrics.count("logins")
-        self.connection.logged_in(account, self.mechanism, data)
+        if self.request is None:
+            self.connection.logged_in(account, self.mechanism, data)
+        else:
+            self.server.spawn(Completion(self.connection, account, self.mechanism, data, self.request).run())
 
     def _fail(self, error: SASLError) -> None:
         if self.connection.is_closed:

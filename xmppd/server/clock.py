@@ -11,6 +11,10 @@ class Clock:
         """The time of day, aware, UTC."""
         return datetime.now(UTC)
 
+    def time(self) -> float:
+        """The same as seconds since 1970."""
+        return time.time()
+
     def monotonic(self) -> float:
         """Seconds that only grow; for time-outs and rates."""
         return time.monotonic()

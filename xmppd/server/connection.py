@@ -15,17 +15,18 @@ from xmppd.protocol.errors import StanzaError, StreamError
 from xmppd.protocol.jid import JID, JIDError, prepare_resource
 from xmppd.protocol.sasl.base import Mechanism
 from xmppd.protocol.stanza import Stanza
-from xmppd.protocol.stream.c2s import (
+from xmppd.protocol.stream.c2s import ClientStream
+from xmppd.protocol.stream.events import (
     AuthRequested,
     AuthResponse,
     BindRequested,
-    ClientStream,
     Closed,
     EarlyElement,
     EarlyIQ,
     Event,
     StartTLS,
 )
+from xmppd.protocol.stream.sasl2 import NOBODY, UserAgent
 from xmppd.server import hooks
 from xmppd.server.authentication import Login
 from xmppd.server.limits import CONFLICT, MAX_SESSIONS
@@ -33,6 +34,7 @@ from xmppd.server.session import Session
 
 if TYPE_CHECKING:
     from xmppd.server.account import Account
+    from xmppd.server.completion import Completion
     from xmppd.server.server import Server
 
 log = logging.getLogger("hearth.c2s")
@@ -55,6 +57,7 @@ class ClientConnection:
         "session",
         "since",
         "stream",
+        "user_agent",
     )
 
     transport_name = "tcp"
@@ -68,6 +71,7 @@ class ClientConnection:
         self.since: datetime = server.clock.now()
         self.last_seen = server.tick  # seconds of the monotonic clock at the last bytes
         self.mechanism = ""
+        self.user_agent: UserAgent = NOBODY  # what the client said of itself at its login (XEP-0388)
         self.bytes_in = 0
         self.bytes_out = 0
         self.is_closed = False
@@ -145,7 +149,7 @@ class ClientConnection:
             if self.session is not None:
                 self.session.receive(event)
         elif isinstance(event, AuthRequested):
-            self._login = Login(self, event.mechanism)
+            self._login = Login(self, event)
             self._login.start(event.initial)
         elif isinstance(event, AuthResponse):
             assert self._login is not None
@@ -168,6 +172,22 @@ class ClientConnection:
         self.mechanism = mechanism.name
         self._login = None
         self.stream.auth_succeeded(account.jid, data)
+        self.after_verb()
+
+    def authenticated(self, completion: Completion) -> None:
+        """XEP-0388: the client is known; <success/> follows in the same turn of the loop."""
+        self.account = completion.account
+        self.mechanism = completion.mechanism.name
+        self.user_agent = completion.request.user_agent
+        self._login = None
+
+    def login_completed(self, completion: Completion, inline: str) -> None:
+        session = completion.session
+        identity = session.jid if session is not None else completion.account.jid
+        self.stream.login_completed(identity, completion.data, inline, is_resumed=completion.is_resumed)
+        self._write()
+        for call in completion.then:
+            call()
         self.after_verb()
 
     async def _answer_early(self, request: Stanza) -> None:
@@ -193,19 +213,20 @@ class ClientConnection:
             self.server.spawn(self._reload_then_bind(event))
             return
         try:
-            jid = self._choose_resource(event.resource)
+            jid = self.choose_resource(event.resource)
         except StanzaError as problem:
             self.stream.bind_failed(event.request, problem)
         else:
-            self._open_session(jid)
+            session = self.open_session(jid)
             self.stream.bind_succeeded(event.request, jid)
             self._write()
-            assert self.session is not None
-            self.server.ask(hooks.session_bound, self.session)
+            self.server.ask(hooks.session_bound, session)
         self.after_verb()
 
-    def _choose_resource(self, wanted: str) -> JID:
-        """RFC 6120 7.7: the client's wish, a name of ours where it has none or the wish cannot be had."""
+    def choose_resource(self, wanted: str, *, replaces: bool = False) -> JID:
+        """RFC 6120 7.7: the client's wish, a name of ours where it has none or the wish cannot be had. Raises
+        StanzaError. `replaces`: a session of this name ends, whatever the setting says.
+        """
         account = self.account
         assert account is not None
         try:
@@ -214,7 +235,7 @@ class ClientConnection:
             raise StanzaError("bad-request", str(problem)) from None
         taken = account.sessions.get(resource) if resource else None
         if taken is not None:
-            policy = CONFLICT.value
+            policy = "replace" if replaces else CONFLICT.value
             if policy == "refuse":
                 raise StanzaError("conflict")
             if policy == "replace":
@@ -225,10 +246,11 @@ class ClientConnection:
             raise StanzaError("resource-constraint", "too many devices are connected")
         return account.jid.with_resource(resource or secrets.token_urlsafe(9))
 
-    def _open_session(self, jid: JID) -> None:
+    def open_session(self, jid: JID) -> Session:
+        """Bind the resource; the client is told by who calls this."""
         assert self.account is not None
-        self.session = Session(self.server, self.account, jid, self)
-        self.account.add(self.session)
+        self.session = session = Session(self.server, self.account, jid, self)
+        self.account.add(session)
         self.server.unauthenticated.discard(self)
         self.server.directory.now_online(self.account)
         self.server.changes += 1
@@ -239,9 +261,16 @@ class ClientConnection:
             self.mechanism,
             self.tls_version or "-",
         )
+        return session
 
     def resume(self, session: Session, reply: bytes) -> None:
         """Take over a session of this account; its former connection ends (XEP-0198 5). Binding is done with that."""
+        self.adopt(session)
+        self.stream.resumed(reply)
+        self._write()
+
+    def adopt(self, session: Session) -> None:
+        """Carry a session that another connection had; the client is told by who calls this."""
         former, session.connection = session.connection, self
         former.session = None
         former.close(StreamError("conflict", "resumed on another connection"))
@@ -249,8 +278,6 @@ class ClientConnection:
         self.session = session
         self.server.unauthenticated.discard(self)
         self.server.changes += 1
-        self.stream.resumed(reply)
-        self._write()
 
     # -- the end
 

@@ -10,7 +10,7 @@ from collections import OrderedDict
 
 from xmppd.protocol.jid import JID
 from xmppd.server.account import Account
-from xmppd.services import directory, roster
+from xmppd.services import blocklist, directory, roster
 from xmppd.services.db import db
 
 MAX_IDLE_ACCOUNTS = 10_000
@@ -60,12 +60,14 @@ class Directory:
             if known is None or not known.sessions:
                 self.forget(bare)
             return None
-        record, items, shared = loaded
+        record, items, shared, blocked = loaded
         if known is None or known.id != record.user_id:
             account = Account(record, items, shared)
+            account.blocked = blocked
             self._keep_idle(account)
             return account
         known.refresh(record)
+        known.blocked = blocked
         known.is_stale = False
         if (
             not known.sessions
@@ -122,9 +124,13 @@ class Directory:
             self._idle.popitem(last=False)
 
 
-def _read(jid: JID) -> tuple[directory.AccountRecord, roster.RosterData, directory.Shared] | None:
+Loaded = tuple[directory.AccountRecord, roster.RosterData, directory.Shared, frozenset[str]]
+
+
+def _read(jid: JID) -> Loaded | None:
     record = directory.find_account(domain=jid.domain, username=jid.local)
     if record is None:
         return None
     shared = directory.shared(record.user_id) if record.has_sharing else directory.NOTHING_SHARED
-    return record, roster.load(record.user_id), shared
+    blocked = blocklist.load(record.user_id) if record.has_blocked else blocklist.NOBODY
+    return record, roster.load(record.user_id), shared, blocked

@@ -47,6 +47,15 @@ from_user = Hook("from_user", "stanza: Stanza, session: Session")
 to_user = Hook("to_user", "stanza: Stanza, account: Account")
 # No resource can take a message of type normal or chat for this account (RFC 6121 8.5.2.2).
 undelivered = Hook("undelivered", "stanza: Stanza, account: Account")
+# The next three are asked only where a session of the account wants copies (XEP-0280).
+# A message of a session is about to be routed.
+message_sent = Hook("message_sent", "stanza: Stanza, session: Session")
+# A message has been sent to these resources of the account; none took it when it is kept for later.
+message_delivered = Hook(
+    "message_delivered", "stanza: Stanza, account: Account, targets: tuple[Session, ...]"
+)
+# A session's message was answered by an error of ours.
+message_refused = Hook("message_refused", "answer: Stanza, stanza: Stanza, session: Session")
 # Presence without `to`, type none or unavailable (RFC 6121 4.2-4.5).
 own_presence = Hook("own_presence", "stanza: Stanza, session: Session")
 # subscribe, subscribed, unsubscribe, unsubscribed from a session; `to` is bare (RFC 6121 3).
@@ -69,6 +78,8 @@ session_resumed = Hook("session_resumed", "session: Session")
 session_closed = Hook("session_closed", "session: Session")
 # The account was deleted; its sessions have been closed.
 account_deleted = Hook("account_deleted", "account: Account")
+# A session put these on its account's block list, as its client wrote them (XEP-0191).
+contacts_blocked = Hook("contacts_blocked", "items: list[Element], session: Session")
 # Somebody else wrote to a roster that is in memory (console, command): read it again, push what differs.
 roster_written = Hook("roster_written", "account: Account, version: int")
 # The shared contacts of these accounts are to be computed again, their clients and contacts told.

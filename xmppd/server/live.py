@@ -49,6 +49,7 @@ class Live:
             messages.UserUnlocked: self._on_user_changed,
             messages.PasswordChanged: self._on_password_changed,
             messages.RosterChanged: self._on_roster_changed,
+            messages.BlocklistChanged: self._on_user_changed,
             messages.SharedRostersChanged: self._on_shared_rosters_changed,
         }
         for kind, handler in handlers.items():
@@ -141,7 +142,11 @@ class Live:
             "lang": session.lang,
             "is_resumable": management is not None and management.is_resumable,
             "is_detached": session.detached_at is not None,
+            "is_managed": management is not None,
             "queue": len(management) if management is not None else 0,
+            "is_inactive": session.holding is not None,
+            "held": len(session.holding) if session.holding is not None else 0,
+            "carbons": session in session.account.carbons,
         }
 
     def close(self, jid: str, reason: str = "") -> bool:
@@ -210,7 +215,7 @@ class Live:
         if account is not None and account.id != message.user_id:
             self._forget_deleted(account)
 
-    def _on_user_changed(self, message: messages.UserChanged) -> None:
+    def _on_user_changed(self, message: messages.UserChanged | messages.BlocklistChanged) -> None:
         self._refresh(message.jid)
 
     def _on_user_deleted(self, message: messages.UserDeleted) -> None:

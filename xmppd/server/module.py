@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from xmppd.protocol.element import Element
 from xmppd.protocol.jid import JID
@@ -31,6 +31,9 @@ __all__ = [
     "Module",
     "StreamFeature",
     "Xep",
+    "inline_bind",
+    "inline_login",
+    "inline_session",
     "iq_get",
     "iq_set",
     "on",
@@ -113,7 +116,17 @@ class Subscription:
     priority: int
 
 
-def _mark(spec: IQRoute | Subscription) -> Callable[[F], F]:
+@dataclass(frozen=True, slots=True)
+class InlineRoute:
+    stage: Literal["login", "session", "bind"]
+    tag: tuple[str, str]
+    priority: int = NORMAL
+
+
+Spec = IQRoute | Subscription | InlineRoute
+
+
+def _mark(spec: Spec) -> Callable[[F], F]:
     """A decorator that only leaves a note on the function."""
 
     def decorate(function: F) -> F:
@@ -142,6 +155,27 @@ def on(hook: Hook, priority: int = NORMAL) -> Callable[[F], F]:
     return _mark(Subscription(hook, priority))
 
 
+def inline_login(ns: str, name: str) -> Callable[[F], F]:
+    """The method handles this element inside <authenticate/> (XEP-0388), behind the proof and before <success/>:
+    `handler(element, completion)` returns an element for <success/>, None, or an awaitable of these.
+    """
+    return _mark(InlineRoute("login", (ns, name)))
+
+
+def inline_session(ns: str, name: str, priority: int = NORMAL) -> Callable[[F], F]:
+    """As above, at the very moment of <success/>: a plain function that may give the stream its session, by
+    `completion.resume` or `completion.bind`. Those of lower priority are asked only while there is none.
+    """
+    return _mark(InlineRoute("session", (ns, name), priority))
+
+
+def inline_bind(ns: str, name: str) -> Callable[[F], F]:
+    """The method handles this element inside <bind/> (XEP-0386), once the resource is bound and before the client
+    knows: `handler(element, session)`, a plain function, returns an element for <bound/> or None.
+    """
+    return _mark(InlineRoute("bind", (ns, name)))
+
+
 class Module:
     """Base of all modules. Everything that can be said without an instance is class data."""
 
@@ -153,7 +187,8 @@ class Module:
     identities: ClassVar[Sequence[Identity]] = ()  # of the domain
     account_identities: ClassVar[Sequence[Identity]] = ()
     stream_features: ClassVar[Sequence[StreamFeature]] = ()
-    specs: ClassVar[list[tuple[IQRoute | Subscription, str]]] = []
+    bind_features: ClassVar[Sequence[str]] = ()  # what `inline_bind` methods understand, for XEP-0386
+    specs: ClassVar[list[tuple[Spec, str]]] = []
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -171,6 +206,10 @@ class Module:
     def stream_offers(self, has: int) -> bytes:
         """What this module adds to the stream features of a stream in this state."""
         return b"".join(feature.xml for feature in self.stream_features if feature.is_open(has))
+
+    def login_offers(self, binding_types: tuple[str, ...]) -> str:
+        """What this module adds to <inline/> in <authentication/> (XEP-0388), for these channel bindings."""
+        return ""
 
     def domain_forms(self) -> Sequence[Element]:
         """Extended disco#info of the domain (XEP-0128); called for each request."""

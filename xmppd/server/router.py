@@ -12,7 +12,7 @@ from xmppd.protocol.element import Element
 from xmppd.protocol.errors import StanzaError
 from xmppd.protocol.jid import JID
 from xmppd.protocol.stanza import Stanza, error, make, result
-from xmppd.server import hooks
+from xmppd.server import blocking, hooks
 from xmppd.server.hooks import STOP
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ class Router:
     def from_session(self, stanza: Stanza, session: Session) -> Awaitable[object] | None:
         kind = stanza.kind
         if kind == "message":
+            if session.account.carbons:
+                self.server.ask(hooks.message_sent, stanza, session)
             return self.route(stanza)
         if kind == "iq":
             return self._iq_from_session(stanza, session)
@@ -120,7 +122,8 @@ class Router:
         """RFC 6121 8.5.1; the same answer as for an account that hides itself (RFC 6120 13.11)."""
         if stanza.kind == "message":
             form = "full" if stanza.to.resource else "bare"
-            self._refuse(_MESSAGES[form, "no account"][_column(stanza)])
+            if _MESSAGES[form, "no account"][_column(stanza)] == "E":
+                raise StanzaError("service-unavailable")
         elif stanza.kind == "iq" and stanza.type in ("get", "set"):
             if stanza.to.resource:
                 raise StanzaError("service-unavailable")
@@ -130,7 +133,9 @@ class Router:
         return None
 
     def to_account(self, stanza: Stanza, account: Account) -> Awaitable[object] | None:
-        """A stanza for a local account: the policy hooks, then by kind."""
+        """A stanza for a local account: its block list, the policy hooks, then by kind."""
+        if account.blocked and account.blocks(stanza.from_):
+            return blocking.refuse_incoming(stanza)
         handlers = self._handlers[hooks.to_user]
         if handlers:
             outcome = hooks.run(handlers, stanza, account)
@@ -161,36 +166,52 @@ class Router:
     # -- messages, RFC 6121 8.5.2.1.1, 8.5.2.2.1, 8.5.3.1, 8.5.3.2.1
 
     def _deliver_message(self, stanza: Stanza, account: Account) -> Awaitable[object] | None:
-        to = stanza.to
-        best = account.best
-        if to.resource:
-            session = account.sessions.get(to.resource)
+        """Refuse it, or have it archived, which delivers it once it is committed, or deliver it."""
+        rule = _rule(stanza, account)
+        if rule == "E":
+            raise StanzaError("service-unavailable")
+        archive = self.server.archive
+        if archive is not None:
+            kept = archive(stanza, account, rule == "O")
+            if kept is not None:
+                return kept
+        return self.hand_out(stanza, account, rule)
+
+    def hand_out(self, stanza: Stanza, account: Account, rule: str = "") -> Awaitable[object] | None:
+        """Give a message to the resources that the table names, now."""
+        rule = rule or _rule(stanza, account)
+        if rule == "D":
+            session = account.sessions.get(stanza.to.resource)
             if session is not None:
                 session.send(stanza.to_bytes())
-                return None
-            rule = _MESSAGES["full", "available" if best else "none"][_column(stanza)]
-        elif best and stanza.attrs.get("type") == "chat":  # what nearly every message is
-            rule = "B"
-        else:
-            rule = _MESSAGES["bare", "available" if best else "none"][_column(stanza)]
+                if account.carbons:
+                    self._delivered(stanza, account, (session,))
+            return None
+        best = account.best
         if rule == "B":
             data = stanza.to_bytes()
             for session in best:
                 session.send(data)
+            if account.carbons:
+                self._delivered(stanza, account, best)
             return None
         if rule == "A":
             data = stanza.to_bytes()
             for session in account.non_negative:
                 session.send(data)
+            if account.carbons:
+                self._delivered(stanza, account, account.non_negative)
             return None
         if rule == "O":
+            if account.carbons:
+                self._delivered(stanza, account, ())
             return self._undelivered(stanza, account)
-        self._refuse(rule)
-        return None
-
-    def _refuse(self, rule: str) -> None:
         if rule == "E":
             raise StanzaError("service-unavailable")
+        return None
+
+    def _delivered(self, stanza: Stanza, account: Account, targets: tuple[Session, ...]) -> None:
+        self.server.ask(hooks.message_delivered, stanza, account, targets)
 
     def _undelivered(self, stanza: Stanza, account: Account) -> Awaitable[object] | None:
         outcome = hooks.run(self._handlers[hooks.undelivered], stanza, account)
@@ -332,6 +353,18 @@ async def _without_error(waiting: Awaitable[object]) -> None:
         await waiting
     except StanzaError:
         return
+
+
+def _rule(stanza: Stanza, account: Account) -> str:
+    """The table's letter for a message to an account; D: to the resource that it names."""
+    resource = stanza.to.resource
+    if resource:
+        if resource in account.sessions:
+            return "D"
+        return _MESSAGES["full", "available" if account.best else "none"][_column(stanza)]
+    if account.best and stanza.attrs.get("type") == "chat":  # what nearly every message is
+        return "B"
+    return _MESSAGES["bare", "available" if account.best else "none"][_column(stanza)]
 
 
 def _column(stanza: Stanza) -> int:

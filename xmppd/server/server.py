@@ -20,15 +20,18 @@ from xmppd.protocol.stream.features import Has
 from xmppd.server import hooks, limits
 from xmppd.server.authentication import Authentication
 from xmppd.server.clock import Clock
+from xmppd.server.deferred import Deferred
 from xmppd.server.directory import Directory
 from xmppd.server.hooks import Handler, Hook
 from xmppd.server.loader import module_classes
 from xmppd.server.metrics import Metrics
-from xmppd.server.module import IQRoute, Module
+from xmppd.server.module import InlineRoute, IQRoute, Module
 from xmppd.server.router import IQHandler, Router
 
 if TYPE_CHECKING:
     from xmppd.protocol.stream.c2s import ClientStream
+    from xmppd.server.account import Account
+    from xmppd.server.completion import Completion
     from xmppd.server.connection import ClientConnection
     from xmppd.server.session import Session
 
@@ -37,6 +40,9 @@ REPLY_TIMEOUT = 30.0  # seconds that an IQ of ours waits for its answer
 SWEEP_SECONDS = 1.0
 
 NonzaHandler = Callable[[Stanza, "Session"], "Awaitable[object] | None"]
+InlineLogin = Callable[[Element, "Completion"], "Element | Awaitable[Element | None] | None"]
+InlineSession = Callable[[Element, "Completion"], "Element | None"]
+InlineBind = Callable[[Element, "Session"], "Element | None"]
 EarlyHandler = Callable[[Stanza, "ClientConnection"], "Awaitable[Element | None]"]
 
 
@@ -75,6 +81,12 @@ class Server:
         self.early_routes: dict[tuple[str, str], EarlyHandler] = {}
         self.nonzas: dict[str, NonzaHandler] = {}
         self.early_elements: dict[str, Callable[[Stanza, ClientConnection], None]] = {}
+        # Set by the archive: (message, account, is nobody there) -> a Deferred that delivers it; None: not kept.
+        self.archive: Callable[[Stanza, Account, bool], Deferred | None] | None = None
+        self.inline_login: dict[tuple[str, str], InlineLogin] = {}
+        self.inline_session: list[tuple[tuple[str, str], InlineSession]] = []  # in order of priority
+        self.inline_bind: dict[tuple[str, str], InlineBind] = {}
+        self._inline_session: list[tuple[int, tuple[str, str], InlineSession]] = []
         self.sweeps: list[Callable[[], None]] = []  # called once a second
         self.router = Router(self)
         self.modules: list[Module] = []
@@ -83,6 +95,7 @@ class Server:
         self._replies: dict[tuple[str, str], asyncio.Future[Stanza]] = {}
         self._pool = ParserPool(AUTHENTICATED)
         self._offers: dict[int, bytes] = {}
+        self._sasl2_extras: dict[tuple[str, ...], str] = {}
         for cls in module_classes() if classes is None else classes:
             self.add_module(cls)
 
@@ -100,10 +113,23 @@ class Server:
                     if route in self.iq_routes:
                         raise RuntimeError(f"{cls.__name__}.{name}: {route} is taken")
                     self.iq_routes[route] = method
+            elif isinstance(spec, InlineRoute):
+                self._add_inline(spec, method)
             else:
                 self._handlers_of(spec.hook).append((spec.priority, method))
         self._freeze_handlers()
         return module
+
+    def _add_inline(self, spec: InlineRoute, method: Any) -> None:
+        if spec.stage == "session":
+            self._inline_session.append((spec.priority, spec.tag, method))
+            self._inline_session.sort(key=lambda row: -row[0])
+            self.inline_session = [(tag, handler) for _, tag, handler in self._inline_session]
+            return
+        table = self.inline_login if spec.stage == "login" else self.inline_bind
+        if spec.tag in table:
+            raise RuntimeError(f"{method}: {spec.tag} is taken")
+        table[spec.tag] = method
 
     def _handlers_of(self, hook: Hook) -> list[tuple[int, Handler]]:
         if not hasattr(self, "_subscriptions"):
@@ -187,6 +213,7 @@ class Server:
     def sweep(self) -> None:
         self.tick = self.clock.monotonic()
         self._offers.clear()
+        self._sasl2_extras.clear()
         deadline = self.clock.now() - limits.LOGIN_TIMEOUT.value
         for connection in [c for c in self.unauthenticated if c.since < deadline]:
             connection.close(StreamError("connection-timeout", "no login"))
@@ -229,6 +256,19 @@ class Server:
             plus_types=stream.binding_types,
             allow_plain=limits.ALLOW_PLAIN.value,
         )
+
+    def token_mechanisms(self, stream: ClientStream) -> Sequence[str]:
+        tokens = self.authentication.tokens
+        return () if tokens is None else tokens.mechanisms(stream.binding_types)
+
+    def sasl2_extras(self, stream: ClientStream) -> str:
+        """What may be asked for inside <authenticate/>; kept as the features are."""
+        extras = self._sasl2_extras.get(stream.binding_types)
+        if extras is None:
+            inline = "".join(module.login_offers(stream.binding_types) for module in self.modules)
+            extras = f"<inline>{inline}</inline>" if inline else ""
+            self._sasl2_extras[stream.binding_types] = extras
+        return extras
 
     def extra_features(self, stream: ClientStream) -> bytes:
         """What modules add, kept until the next sweep: every login reads it three times."""

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from xmppd.protocol.errors import StanzaError, StreamError
 from xmppd.protocol.jid import JID, JIDError
 from xmppd.protocol.stanza import Stanza, error
+from xmppd.protocol.stream.client_state import Holding
 from xmppd.protocol.stream.management import REQUEST, Management
-from xmppd.server import hooks
+from xmppd.server import blocking, hooks
+from xmppd.server.deferred import Deferred
 from xmppd.server.hooks import STOP
 from xmppd.server.limits import MAX_QUEUED_BYTES, MAX_QUEUED_STANZAS
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from xmppd.server.server import Server
 
 log = logging.getLogger("hearth.session")
+MAX_BACKLOG = 16  # stanzas that queue behind a waiting one before the client is not read any more
 
 
 class Session:
@@ -33,10 +36,12 @@ class Session:
     __slots__ = (
         "_at_end",
         "_backlog",
+        "_is_paused",
         "account",
         "connection",
         "detached_at",
         "directed",
+        "holding",
         "interests",
         "is_closed",
         "jid",
@@ -68,19 +73,38 @@ class Session:
         self.is_closed = False
         self.management: Management | None = None  # counters of XEP-0198, once the client enabled it
         self.detached_at: float | None = None  # since when it waits for its client to come back (server.tick)
+        self.holding: Holding | None = None  # what waits while nobody looks at the client (XEP-0352)
         self._backlog: deque[Stanza] | None = None  # what came while a handler waits for the database
-        self._at_end: Callable[[], None] | None = None
+        self._is_paused = False
+        self._at_end: tuple[Callable[[], None], ...] = ()
 
     # -- out
 
     def send(self, data: bytes) -> None:
         """Write bytes of a whole stanza to the client; gathered into one write per loop turn."""
+        if self.holding is not None and self._holds(data, self.holding):
+            return
         self.stanzas_out += 1
         management = self.management
         if management is None:
             self.connection.send(data)
         else:
             self._send_managed(data, management)
+
+    def _holds(self, data: bytes, holding: Holding) -> bool:
+        """Whether the stanza waits; one that does not takes along what came before it."""
+        if holding.takes(data):
+            return True
+        self.flush()
+        return False
+
+    def flush(self) -> None:
+        """Send what waited for the client's user, in order."""
+        holding, self.holding = self.holding, None
+        if holding is not None:
+            for data in holding.release():
+                self.send(data)
+            self.holding = holding
 
     def _send_managed(self, data: bytes, management: Management) -> None:
         """XEP-0198 4: kept until the client says that it has it. A detached session's stanzas wait for it."""
@@ -108,13 +132,18 @@ class Session:
         answer = error(stanza, problem)
         if answer is not None:
             self.send(answer.to_bytes())
+            if self.account.carbons and stanza.kind == "message":
+                self.server.ask(hooks.message_refused, answer, stanza, self)
 
     # -- in
 
     def receive(self, stanza: Stanza) -> None:
         """A first-level element from the client. In order: while one waits, the next ones queue (RFC 6120 10.1)."""
-        if self._backlog is not None:
-            self._backlog.append(stanza)
+        backlog = self._backlog
+        if backlog is not None:
+            backlog.append(stanza)
+            if len(backlog) >= MAX_BACKLOG:
+                self._pause()
             return
         if self.is_closed:
             return  # it was read together with the stanza that ended the stream
@@ -123,69 +152,84 @@ class Session:
             self._count(stanza)
         else:
             self._backlog = deque()
+            self._wait(waiting, stanza)
+
+    def _try(self, stanza: Stanza) -> Awaitable[object] | None:
+        """Handle it; what is returned has to be waited for."""
+        try:
+            return self._handle(stanza)
+        except Exception as problem:
+            self._refused(stanza, problem)
+        return None
+
+    def _wait(self, waiting: Awaitable[object], stanza: Stanza) -> None:
+        """For a commit without a task, since every message waits for one; else in a task."""
+        if isinstance(waiting, Deferred):
+            waiting.then(lambda: self._settled(stanza, waiting.problem))
+        else:
+            self._pause()
+            self.server.spawn(self._await(waiting, stanza))
+
+    def _pause(self) -> None:
+        """Read no more from this client until its stanzas are dealt with."""
+        if not self._is_paused:
+            self._is_paused = True
             self.connection.pause_reading()
-            self.server.spawn(self._finish(waiting, stanza))
+
+    async def _await(self, waiting: Awaitable[object], stanza: Stanza) -> None:
+        problem: Exception | None = None
+        try:
+            await waiting
+        except Exception as error:
+            problem = error
+        self._settled(stanza, problem)
+
+    def _settled(self, stanza: Stanza, problem: Exception | None) -> None:
+        """Done waiting for this stanza: count it, and go on with what queued behind it."""
+        if problem is not None:
+            self._refused(stanza, problem)
+        self._count(stanza)
+        backlog = self._backlog
+        while backlog and not self.is_closed:
+            stanza = backlog.popleft()
+            waiting = self._try(stanza)
+            if waiting is not None:
+                self._wait(waiting, stanza)
+                return
+            self._count(stanza)
+        self._backlog = None
+        if self._is_paused:
+            self._is_paused = False
+            self.connection.resume_reading()
+        at_end, self._at_end = self._at_end, ()
+        for call in at_end:
+            call()
 
     def _count(self, stanza: Stanza) -> None:
         """Done with it, whatever came of it: it counts as handled (XEP-0198 4)."""
         if self.management is not None and stanza.kind:
             self.management.handled += 1
 
-    def _try(self, stanza: Stanza) -> Awaitable[object] | None:
-        try:
-            return self._handle(stanza)
-        except StanzaError as problem:
+    def _refused(self, stanza: Stanza, problem: Exception) -> None:
+        """Answer what a handler raised. When one broke, only this stanza suffers."""
+        if isinstance(problem, StanzaError):
             self.send_error(stanza, problem)
-        except StreamError as problem:
+        elif isinstance(problem, StreamError):
             self.connection.close(problem)
-        except Exception:
-            self._failed(stanza)
-        return None
+        else:
+            log.error("%s: %r failed", self.jid, stanza, exc_info=problem)
+            self.server.metrics.count("stanza_failures")
+            if stanza.kind:
+                self.send_error(stanza, StanzaError("internal-server-error"))
+            else:  # no way to say it of this element alone
+                self.connection.close(StreamError("internal-server-error"))
 
     def when_done(self, call: Callable[[], None]) -> None:
         """Call it once all that has come from the client is dealt with; at once when nothing waits."""
         if self._backlog is None:
             call()
         else:
-            self._at_end = call
-
-    def _failed(self, stanza: Stanza) -> None:
-        """A handler broke: only this stanza suffers."""
-        log.exception("%s: %r failed", self.jid, stanza)
-        self.server.metrics.count("stanza_failures")
-        if stanza.kind:
-            self.send_error(stanza, StanzaError("internal-server-error"))
-        else:
-            self.connection.close(
-                StreamError("internal-server-error")
-            )  # no way to say it of this element alone
-
-    async def _finish(self, waiting: Awaitable[object], stanza: Stanza) -> None:
-        """Await a handler, then what queued behind it."""
-        while True:
-            try:
-                await waiting
-            except StanzaError as problem:
-                self.send_error(stanza, problem)
-            except StreamError as problem:
-                self.connection.close(problem)
-            except Exception:
-                self._failed(stanza)
-            self._count(stanza)
-            assert self._backlog is not None
-            next_waiting = None
-            while self._backlog and next_waiting is None and not self.is_closed:
-                stanza = self._backlog.popleft()
-                next_waiting = self._try(stanza)
-                if next_waiting is None:
-                    self._count(stanza)
-            if next_waiting is None:
-                self._backlog = None
-                self.connection.resume_reading()
-                if self._at_end is not None:
-                    self._at_end()
-                return
-            waiting = next_waiting
+            self._at_end = (*self._at_end, call)
 
     def _handle(self, stanza: Stanza) -> Awaitable[object] | None:
         """Stamp the addresses (RFC 6120 8.1.2.1, 10.3), ask the policy hooks, route."""
@@ -208,6 +252,8 @@ class Session:
                 raise StanzaError("jid-malformed", str(problem)) from None
         if self.lang and "xml:lang" not in attrs:
             attrs["xml:lang"] = self.lang  # RFC 6120 8.1.5
+        if self.account.blocked and self.account.blocks(stanza.to):
+            raise blocking.refuse_outgoing()
         server = self.server
         handlers = server.handlers[hooks.from_user]
         if handlers:

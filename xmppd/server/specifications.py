@@ -35,6 +35,7 @@ XEPS: tuple[Xep, ...] = (
         is_partial=True,
     ),
     Xep(203, "2.0", name="Delayed Delivery"),
+    Xep(388, "1.0.4", name="Extensible SASL Profile"),
     Xep(440, "1.0.0", "tls-exporter, tls-server-end-point", "SASL Channel-Binding Type Capability"),
     Xep(474, "0.5.0", name="SASL SCRAM Downgrade Protection"),
     Xep(368, "1.1.0", "client to server", "SRV Records for XMPP over TLS", is_partial=True),

@@ -125,6 +125,12 @@ def usage(user_id: int) -> Usage:
     return Usage(used["messages"], used["bytes"] or 0)
 
 
+def has_room(user_id: int) -> bool:
+    """Whether another message may be kept."""
+    used = usage(user_id)
+    return used.messages < MAX_MESSAGES.value and used.bytes < QUOTA.value
+
+
 def purge_expired(now: datetime | None = None) -> int:
     """Delete what is older than the setting allows, in small transactions; the number deleted."""
     if not EXPIRE_AFTER.value:

@@ -1,0 +1,63 @@
+"""The message archive, XEP-0313."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+
+from accounts.fields import MAX_JID_CHARS, ExactCharField
+
+
+class ArchivedMessage(models.Model):
+    """One message in one archive; the sender's copy and the recipient's are two rows.
+
+    The id is ours (services.archive.Ids): it tells the time to the millisecond, orders the archive, and is the
+    stanza-id (XEP-0359) that clients see.
+    """
+
+    id = models.BigIntegerField(primary_key=True)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="archived_messages", db_index=False
+    )
+    peer = ExactCharField("bare JID of the other side", max_length=MAX_JID_CHARS)
+    peer_resource = models.TextField("resource of the other side", blank=True, default="")
+    stanza = models.TextField("the <message/> as delivered, without our stanza-id")
+    size = models.PositiveIntegerField("bytes of the stanza in UTF-8")
+    fingerprint = models.BigIntegerField(
+        "equal for a message that its client sends again; null where it cannot be told", null=True
+    )
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["user", "fingerprint"], name="archived_message_once"),
+        ]
+        indexes = [
+            models.Index(fields=["user", "id"], name="archived_message_page"),
+            models.Index(fields=["user", "peer", "id"], name="archived_message_peer"),
+        ]
+
+    def __str__(self) -> str:
+        return f"message {self.id} of {self.user_id} with {self.peer}"
+
+
+class ArchivePreferences(models.Model):
+    """What a user wants archived (XEP-0441), and how long it is kept. Without a row the server's settings hold."""
+
+    class Default(models.TextChoices):
+        ALWAYS = "always"
+        NEVER = "never"
+        ROSTER = "roster"
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="archive_preferences"
+    )
+    default = models.CharField(max_length=6, choices=Default.choices, default=Default.ALWAYS)
+    always = models.JSONField("bare JIDs whose messages are archived whatever the default", default=list)
+    never = models.JSONField("bare JIDs whose messages are not", default=list)
+    keep_days = models.PositiveIntegerField(
+        "days that messages are kept; null: as the setting says", null=True
+    )
+    keep_bytes = models.BigIntegerField("bytes that are kept; null: as the setting says", null=True)
+
+    def __str__(self) -> str:
+        return f"archive of {self.user_id}: {self.default}"

@@ -1,0 +1,178 @@
+"""XEP-0313: Message Archive Management, its writing half: what is kept, and that it is kept before it is delivered.
+
+Parse, authorise, commit both copies and the offline message in one transaction, then count as handled (XEP-0198), then
+deliver. Nobody is told of a message that a crash could still lose.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from django.utils.translation import gettext_lazy as _
+
+from xmppd.modules.offline import Offline
+from xmppd.protocol.errors import StanzaError
+from xmppd.protocol.jid import JID, JIDError
+from xmppd.protocol.namespaces import CHAT_MARKERS, CLIENT, HINTS, RECEIPTS, STANZA_ID
+from xmppd.protocol.stanza import Stanza
+from xmppd.server.account import Account
+from xmppd.server.deferred import Deferred
+from xmppd.server.module import Module, Xep
+from xmppd.services import offline
+from xmppd.services.archive import Copy, Ids, Job, Writer, fingerprint
+from xmppd.services.properties import Setting
+
+log = logging.getLogger("hearth.archive")
+
+_BODY = f"{CLIENT}\nbody"
+_STANZA_ID = f"{STANZA_ID}\nstanza-id"
+_STORE = f"{HINTS}\nstore"
+_NOT = frozenset({f"{HINTS}\nno-store", f"{HINTS}\nno-permanent-store"})
+# Without a body: what other devices of the user must learn as well.
+_WORTH_KEEPING = frozenset(
+    {
+        _STORE,
+        f"{RECEIPTS}\nreceived",
+        f"{CHAT_MARKERS}\ndisplayed",
+        f"{CHAT_MARKERS}\nreceived",
+        f"{CHAT_MARKERS}\nacknowledged",
+        "urn:xmpp:message-correct:0\nreplace",
+        "urn:xmpp:message-retract:1\nretract",
+        "urn:xmpp:reactions:0\nreactions",
+        "urn:xmpp:jingle-message:0\npropose",
+        "urn:xmpp:jingle-message:0\nfinish",
+        "eu.siacs.conversations.axolotl\nencrypted",
+        "urn:xmpp:omemo:2\nencrypted",
+        "urn:xmpp:openpgp:0\nopenpgp",
+        "jabber:x:conference\nx",
+    }
+)
+
+
+class Archive(Module):
+    """Keeps messages of type normal and chat for both sides."""
+
+    xep = Xep(359, "0.7.0", name="Unique and Stable Stanza IDs")
+    account_features = [STANZA_ID]
+
+    enabled = Setting(
+        "archive.enabled",
+        bool,
+        True,
+        _("Keep the messages of all users, so that each of their devices can fetch what it missed."),
+    )
+
+    async def start(self) -> None:
+        self._ids = Ids()
+        self._offline: Offline = self.server.module(Offline)
+        self._writer = Writer(asyncio.get_running_loop())
+        self._writer.start()
+        self.server.archive = self.keep
+
+    async def stop(self) -> None:
+        await asyncio.to_thread(self._writer.stop)
+
+    @property
+    def is_failing(self) -> bool:
+        """The database does not take what is written; senders wait."""
+        return self._writer.is_failing
+
+    def keep(self, stanza: Stanza, account: Account, is_undelivered: bool) -> Deferred | None:
+        """Have a message for the account committed; the Deferred is finished when it was delivered after that."""
+        if not is_worth_keeping(stanza):
+            return None
+        copies = []
+        if self.enabled:
+            now = self.server.clock.time()
+            sender = self.server.directory.online.get(stanza.from_.bare_str)
+            if sender is not None and sender is not account:
+                copies.append(Copy(self._ids.next(now), sender.id, stanza.to.bare_str, stanza.to.resource))
+            copies.append(Copy(self._ids.next(now), account.id, stanza.from_.bare_str, stanza.from_.resource))
+        if not copies:
+            return None
+        is_offline = is_undelivered and offline.POLICY.value == "store"
+        return self._submit(stanza, account, copies, is_offline)
+
+    def _submit(self, stanza: Stanza, account: Account, copies: list[Copy], is_offline: bool) -> Deferred:
+        if _STANZA_ID in stanza.children:
+            self._remove_forged(stanza)
+        if is_offline:
+            self._offline.remove_own_delays(stanza)
+        sender = stanza.from_.bare_str
+        deferred = Deferred()
+        job = Job(
+            copies,
+            stanza.to_bytes().decode(),
+            fingerprint(sender, stanza.to.full_str, stanza.id, stanza.body, self.server.clock.time()),
+            lambda problem: self._committed(problem, job, stanza, account, deferred),
+            offline_user_id=account.id if is_offline else None,
+            sender=stanza.from_.full_str,
+        )
+        self._writer.submit(job)
+        return deferred
+
+    def _committed(
+        self, problem: Exception | None, job: Job, stanza: Stanza, account: Account, deferred: Deferred
+    ) -> None:
+        if problem is not None:
+            deferred.finish(
+                StanzaError("internal-server-error", "the message could not be kept", type="wait")
+            )
+            return
+        if job.is_duplicate:  # sent again after a resumption: it was delivered the first time
+            deferred.finish()
+            return
+        own = job.copies[-1]
+        stanza.append_bytes(
+            _STANZA_ID, b"<stanza-id xmlns='urn:xmpp:sid:0' by='%b' id='%d'/>" % (account.jid.attr, own.id)
+        )
+        if job.offline_user_id is not None:
+            self._offline.stored(account)
+            deferred.finish()
+            return
+        try:
+            waiting = self.server.router.hand_out(stanza, account)
+        except StanzaError as refused:
+            log.debug("%s is in the archive only: %s", stanza, refused)
+            deferred.finish()  # so it is not lost, and nobody has to be told
+            return
+        if waiting is None:
+            deferred.finish()
+        else:
+            self.server.spawn(_finish_later(waiting, deferred))
+
+    def _remove_forged(self, stanza: Stanza) -> None:
+        """XEP-0359 3: nobody but us gives ids in the name of our addresses."""
+        stanza.replace_children(
+            child
+            for child in stanza.element.children
+            if isinstance(child, str)
+            or child.tag != (STANZA_ID, "stanza-id")
+            or not self._is_ours(child.get("by"))
+        )
+
+    def _is_ours(self, by: str) -> bool:
+        try:
+            return JID.parse(by).domain in self.server.domains
+        except JIDError:
+            return True
+
+
+async def _finish_later(waiting: object, deferred: Deferred) -> None:
+    problem: Exception | None = None
+    try:
+        await waiting  # type: ignore[misc]
+    except Exception as error:
+        problem = error
+    deferred.finish(problem)
+
+
+def is_worth_keeping(stanza: Stanza) -> bool:
+    """XEP-0313 5.1.1: messages with content, not those that ask not to be kept (XEP-0334)."""
+    if stanza.attrs.get("type", "normal") not in ("chat", "normal"):
+        return False
+    children = stanza.children
+    if _BODY not in children and _WORTH_KEEPING.isdisjoint(children):
+        return False
+    return _NOT.isdisjoint(children)
