@@ -1,13 +1,20 @@
 """The rows of the stream service. Only xmppd.services touches them."""
 
+from xmppd.models.archive import ArchivedMessage, ArchivePreferences
+from xmppd.models.blocklist import BlockedAddress
 from xmppd.models.offline import OfflineMessage
 from xmppd.models.private import PrivateData
+from xmppd.models.report import Report
 from xmppd.models.roster import RosterItem, RosterState, RosterTombstone, SubscriptionRequest
 from xmppd.models.vcard import VCard
 
 __all__ = [
+    "ArchivePreferences",
+    "ArchivedMessage",
+    "BlockedAddress",
     "OfflineMessage",
     "PrivateData",
+    "Report",
     "RosterItem",
     "RosterState",
     "RosterTombstone",
