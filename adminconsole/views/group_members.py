@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import path
-from django.utils.html import format_html
+from django.urls import path, reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -17,7 +18,7 @@ from accounts import services
 from accounts.models import Group, Membership, User
 from adminconsole.access import actor_of, page
 from adminconsole.forms.groups import AddMembersForm
-from adminconsole.pages import choice, cut, searched, to_ids
+from adminconsole.pages import choice, confirm, cut, searched, to_ids
 from adminconsole.views.group_page import find_group, group_page
 from adminconsole.views.user_state import online_jids
 
@@ -151,8 +152,29 @@ def remove(request: HttpRequest, group_id: int, membership_id: int) -> HttpRespo
     if request.method == "POST":
         jid = membership.jid
         services.remove_member(membership, actor=actor_of(request))
-        messages.success(request, format_html(_("{} is no longer a member. To undo, add it again."), jid))
-    return _back(request, group_id)
+        messages.success(request, _("%(jid)s is no longer a member.") % {"jid": jid})
+        return _back(request, group_id)
+    return confirm(request, removal(membership, cancel_url=_back(request, group_id)["Location"]))
+
+
+def removal(membership: Membership, *, cancel_url: str) -> dict[str, Any]:
+    """The context of the page that asks before somebody leaves a group."""
+    group = membership.group
+    shown = membership.user.display_name if membership.user else membership.jid
+    lines = []
+    if group.is_shared:
+        lines.append(_("The group is shared: contacts vanish from contact lists at once."))
+    if membership.is_admin:
+        lines.append(_("%(jid)s is an admin of the group.") % {"jid": membership.jid})
+    return {
+        "title": _("Remove %(name)s from %(group)s?") % {"name": shown, "group": group.name},
+        "text": _("%(jid)s leaves the group and can be added again at any time.") % {"jid": membership.jid},
+        "consequences": lines,
+        "icon_name": "minus",
+        "submit_label": _("Remove"),
+        "cancel_url": cancel_url,
+        "crumbs": [(_("Groups"), reverse("groups")), (group.name, reverse("group", args=[group.pk]))],
+    }
 
 
 def _membership(group_id: int, membership_id: int) -> Membership:

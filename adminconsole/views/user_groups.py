@@ -5,16 +5,16 @@ from __future__ import annotations
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import path
-from django.utils.html import format_html
+from django.urls import path, reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from accounts import services
 from accounts.models import Group, Membership
 from adminconsole.access import actor_of, page
-from adminconsole.pages import cut, searched, to_ids
-from adminconsole.views.user_tabs import find_user, user_page
+from adminconsole.pages import confirm, cut, searched, to_ids
+from adminconsole.views.group_members import removal
+from adminconsole.views.user_tabs import find_user, user_crumbs, user_page
 
 OFFERED = 12  # groups shown to add; a search finds the others
 
@@ -58,15 +58,15 @@ def _add(request: HttpRequest, user_id: int) -> HttpResponse:
 @page(permission="groups.change")
 def remove(request: HttpRequest, user_id: int, membership_id: int) -> HttpResponse:
     membership = get_object_or_404(
-        Membership.objects.select_related("group", "user"), pk=membership_id, user_id=user_id
+        Membership.objects.select_related("group", "user__domain"), pk=membership_id, user_id=user_id
     )
+    back = reverse("user-groups", args=[user_id])
     if request.method == "POST":
-        group = membership.group
         services.remove_member(membership, actor=actor_of(request))
-        messages.success(
-            request, format_html(_("Removed from {}. To undo, add the group again below."), group.name)
-        )
-    return redirect("user-groups", user_id)
+        messages.success(request, _("Removed from %(name)s.") % {"name": membership.group.name})
+        return redirect(back)
+    user = find_user(user_id)
+    return confirm(request, removal(membership, cancel_url=back) | {"crumbs": user_crumbs(user)})
 
 
 urlpatterns = [

@@ -178,6 +178,19 @@ def test_member_list_searches_pages_and_removes(
     assert "ann" not in shown()
 
 
+def test_removing_a_member_asks_first_and_leads_back(
+    owner_client: Client, design: Group, people: list[User], actor: Any
+) -> None:
+    membership = services.add_member(design, people[0], actor=actor)
+    url = reverse("group-member-remove", args=[design.pk, membership.pk]) + "?q=ann"
+    html = owner_client.get(url).content.decode()
+    assert "Remove ann from" in html
+    assert f'href="{reverse("group", args=[design.pk])}?q=ann"' in html
+    assert members(design) == ["ann@example.org"]
+    assert owner_client.post(url).headers["Location"] == reverse("group", args=[design.pk]) + "?q=ann"
+    assert members(design) == []
+
+
 def test_a_membership_of_another_group_is_not_found(
     owner_client: Client, design: Group, sales: Group, people: list[User], actor: Any
 ) -> None:

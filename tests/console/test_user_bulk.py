@@ -82,7 +82,9 @@ def test_locking_and_unlocking(owner_client: Client, people: list[User]) -> None
     assert "2 users are locked." in said(response)
     assert response.request["QUERY_STRING"] == "status=locked"
     anna = User.objects.get(username="anna")
-    assert anna.is_locked() and anna.locked_until and anna.lock_reason == "spam"
+    assert anna.is_locked()
+    assert anna.locked_until
+    assert anna.lock_reason == "spam"
     response = owner_client.post(address("unlock", people), follow=True)
     assert "2 users can sign in again." in said(response)
     assert "1 user needed no change." in said(response)

@@ -78,7 +78,8 @@ def test_the_check_reports_every_row_and_changes_nothing(owner_client: Client, h
     assert list(statuses.values()) == ["error"]
     assert response.context["job"].counts == {"new": 2, "exists": 1, "error": 1}
     html = response.content.decode()
-    assert "Create 2 users" in html and "1 row with a problem is left out." in html
+    assert "Create 2 users" in html
+    assert "1 row with a problem is left out." in html
     assert PASSWORD not in html
     assert not User.objects.filter(username="romeo").exists()
     [path] = waiting(home)
@@ -106,7 +107,8 @@ def test_applying_creates_the_accounts_and_their_groups(
     assert response.context["job"].counts == {"created": 2, "exists": 1, "error": 1}
     assert "Result of the import" in response.content.decode()
     romeo = User.objects.get(username="romeo")
-    assert romeo.check_password(PASSWORD) and romeo.role == ""
+    assert romeo.check_password(PASSWORD)
+    assert romeo.role == ""
     assert not User.objects.get(username="nurse").has_usable_password()
     assert {"Montague", "Friends"} == set(
         Group.objects.filter(memberships__user=romeo).values_list("name", flat=True)
