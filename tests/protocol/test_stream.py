@@ -11,11 +11,11 @@ from xmppd.protocol.errors import SASLError, StanzaError, StreamError
 from xmppd.protocol.jid import JID
 from xmppd.protocol.parser import AUTHENTICATED, MAX_PARSER_BYTES, ParserPool
 from xmppd.protocol.stanza import Stanza
-from xmppd.protocol.stream.c2s import (
+from xmppd.protocol.stream.c2s import ClientStream
+from xmppd.protocol.stream.events import (
     AuthRequested,
     AuthResponse,
     BindRequested,
-    ClientStream,
     Closed,
     EarlyIQ,
     StartTLS,
@@ -53,6 +53,12 @@ class Policy:
 
     def mechanisms(self, stream):
         return ["SCRAM-SHA-1", "PLAIN"]
+
+    def token_mechanisms(self, stream):
+        return ["HT-SHA-256-NONE"]
+
+    def sasl2_extras(self, stream):
+        return "<inline/>"
 
     def extra_features(self, stream):
         return b"<extra xmlns='urn:extra'/>"

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
 from xmppd.protocol.errors import SASLError, StanzaError, StreamError
 from xmppd.protocol.jid import JID, JIDError, prepare_domain
@@ -21,8 +19,7 @@ from xmppd.protocol.namespaces import (
     BIND,
     CLIENT,
     SASL,
-    SASL_CHANNEL_BINDING,
-    SESSION,
+    SASL2,
     STREAM_ERRORS,
     STREAMS,
     TLS,
@@ -30,84 +27,23 @@ from xmppd.protocol.namespaces import (
 from xmppd.protocol.parser import HeaderParser, Limits, ParserPool, StanzaParser
 from xmppd.protocol.sasl.base import decode_payload, encode_payload
 from xmppd.protocol.stanza import CLIENT_CONTEXT, Stanza
-from xmppd.protocol.stream.features import CLIENT_FEATURES, Has
+from xmppd.protocol.stream import features, sasl2
+from xmppd.protocol.stream.events import (
+    AuthRequested,
+    AuthResponse,
+    BindRequested,
+    Closed,
+    EarlyElement,
+    EarlyIQ,
+    Event,
+    Policy,
+    StartTLS,
+)
+from xmppd.protocol.stream.features import Has
 from xmppd.protocol.writer import escape_attr, write
 
 MAX_WAITING_BYTES = 64 * 1024  # what a client may send ahead while we answer its last step
 BEFORE_LOGIN = ParserPool(Limits())
-
-
-@dataclass(frozen=True, slots=True)
-class StartTLS:
-    """Answer: write take_output(), start TLS, call tls_established()."""
-
-
-@dataclass(frozen=True, slots=True)
-class AuthRequested:
-    """`initial` is None when there was no initial response. Answer: auth_challenge, auth_succeeded or auth_failed."""
-
-    mechanism: str
-    initial: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class AuthResponse:
-    """The client's answer to a challenge."""
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class BindRequested:
-    """`resource` is '' when the server shall choose. Answer: bind_succeeded or bind_failed."""
-
-    request: Stanza
-    resource: str
-
-
-@dataclass(frozen=True, slots=True)
-class EarlyIQ:
-    """An IQ before a resource is bound (in-band registration). Answer: answered(bytes)."""
-
-    request: Stanza
-
-
-@dataclass(frozen=True, slots=True)
-class EarlyElement:
-    """An element that is no stanza, behind the login and before binding (XEP-0198 resumption).
-
-    Answer: answered(bytes), or resumed(bytes).
-    """
-
-    element: Stanza
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """The stream is over. `error` is what we sent; None when the peer closed it in good order."""
-
-    error: StreamError | None = None
-
-
-Event = StartTLS | AuthRequested | AuthResponse | BindRequested | EarlyIQ | EarlyElement | Closed | Stanza
-
-
-class Policy(Protocol):
-    """What the stream must know of its server; read at each step, so that changed settings hold at once."""
-
-    @property
-    def pool(self) -> ParserPool: ...  # parsers with the limits of authenticated clients
-    @property
-    def default_domain(self) -> str: ...
-    @property
-    def has_tls(self) -> bool: ...
-    @property
-    def is_tls_required(self) -> bool: ...
-    @property
-    def max_auth_failures(self) -> int: ...
-    def serves(self, domain: str) -> bool: ...
-    def mechanisms(self, stream: ClientStream) -> Sequence[str]: ...
-    def extra_features(self, stream: ClientStream) -> bytes: ...
 
 
 class ClientStream:
@@ -121,9 +57,10 @@ class ClientStream:
         "_output",
         "_parser",
         "_policy",
-        "_sasl_open",
+        "_profile",
         "authenticated",
         "binding_types",
+        "claimed",
         "domain",
         "has",
         "id",
@@ -142,6 +79,7 @@ class ClientStream:
         self.domain = ""  # the one that the client asked for, prepared
         self.id = ""
         self.lang = ""
+        self.claimed = ""  # `from` of the last header, as the client wrote it
         self.authenticated: JID | None = None
         self.binding_types: tuple[str, ...] = ()  # channel bindings for which this connection has data
         self.offered: tuple[str, ...] = ()  # mechanisms of the last features
@@ -149,7 +87,7 @@ class ClientStream:
         self.is_peer_closed = False
         self.is_header_sent = False
         self._auth_failures = 0
-        self._sasl_open = False
+        self._profile = ""  # namespace of the login under way: SASL or SASL2
         self._is_waiting = False
         self._input = b""
         self._output: list[bytes] = []
@@ -253,6 +191,7 @@ class ClientStream:
 
     def _header_problem(self, header: HeaderParser) -> StreamError | None:
         attrs = header.attrs
+        self.claimed = attrs.get("from", "")
         if header.root != (STREAMS, "stream"):
             return StreamError(
                 "invalid-namespace" if header.root and header.root[1] == "stream" else "bad-format"
@@ -271,17 +210,17 @@ class ClientStream:
             # The identity belongs to one host for good (reliability: virtual host changed across a restart).
             if domain != self.authenticated.domain:
                 return StreamError("not-authorized", "the stream was authenticated for another host")
-            if not self._is_own(attrs.get("from", "")):
+            if not self.is_claimed_by(self.authenticated):
                 return StreamError("invalid-from")
         self.domain = domain
         return None
 
-    def _is_own(self, from_: str) -> bool:
-        """RFC 6120 4.7.1: a `from` after authentication names the account."""
-        if not from_:
+    def is_claimed_by(self, account: JID) -> bool:
+        """RFC 6120 4.7.1: `from` in the header, where there is one, names the account."""
+        if not self.claimed:
             return True
         try:
-            return JID.parse(from_).bare == self.authenticated
+            return JID.parse(self.claimed).bare == account
         except JIDError:
             return False
 
@@ -297,54 +236,26 @@ class ClientStream:
         self.is_header_sent = True
 
     def _send_features(self) -> None:
-        offers = [
-            getattr(self, f"_offer_{feature.offer}")()
-            for feature in CLIENT_FEATURES
-            if feature.is_open(self.has)
-        ]
-        if self._needs_tls_first:
-            offers = [self._offer_starttls()]
+        if self.has & Has.AUTH or self.needs_tls_first:
+            self.offered = ()
         else:
-            offers.append(self._policy.extra_features(self).decode())
-        self._write(f"<stream:features>{''.join(offers)}</stream:features>")
+            self.offered = tuple(self._policy.mechanisms(self))
+        self._write(features.write(self, self._policy))
 
     @property
-    def _needs_tls_first(self) -> bool:
+    def needs_tls_first(self) -> bool:
         return self._policy.is_tls_required and not self.has & Has.TLS
-
-    def _offer_starttls(self) -> str:
-        if not self._policy.has_tls:
-            return ""
-        required = "<required/>" if self._policy.is_tls_required else ""
-        return f"<starttls xmlns='{TLS}'>{required}</starttls>"
-
-    def _offer_mechanisms(self) -> str:
-        self.offered = tuple(self._policy.mechanisms(self))
-        if self._needs_tls_first or not self.offered:
-            self.offered = ()
-            return ""
-        names = "".join(f"<mechanism>{name}</mechanism>" for name in self.offered)
-        return f"<mechanisms xmlns='{SASL}'>{names}</mechanisms>"
-
-    def _offer_channel_bindings(self) -> str:
-        """XEP-0440: of which types this connection has data."""
-        if not self.binding_types or not self.offered:
-            return ""
-        types = "".join(f"<channel-binding type='{name}'/>" for name in self.binding_types)
-        return f"<sasl-channel-binding xmlns='{SASL_CHANNEL_BINDING}'>{types}</sasl-channel-binding>"
-
-    def _offer_bind(self) -> str:
-        return f"<bind xmlns='{BIND}'/>"
-
-    def _offer_session(self) -> str:
-        return f"<session xmlns='{SESSION}'><optional/></session>"
 
     # -- negotiation
 
     def _negotiate(self, stanza: Stanza) -> Event | None:
         ns, _, name = stanza.tag.rpartition("\n")
+        if self._profile == SASL2 and ns != SASL2:
+            raise StreamError("policy-violation", "a login is under way")  # XEP-0388 2.4
         if ns == TLS and name == "starttls":
             return self._on_starttls()
+        if ns == SASL2:
+            return self._on_sasl2(name, stanza)
         if ns == SASL:
             return self._on_sasl(name, stanza)
         if stanza.kind == "iq" and stanza.type in ("get", "set"):
@@ -386,46 +297,71 @@ class ClientStream:
         if self.has & Has.AUTH:
             raise StreamError("policy-violation", "already authenticated")
         if name == "auth":
-            return self._on_auth(stanza)
+            self._profile = ""
+            text = stanza.element.text.strip()
+            return self._on_auth(SASL, stanza.attrs.get("mechanism", ""), text, None)
+        return self._on_exchange(SASL, name, stanza)
+
+    def _on_sasl2(self, name: str, stanza: Stanza) -> Event | None:
+        if self.has & Has.AUTH:
+            raise StreamError("policy-violation", "already authenticated")  # XEP-0388 3.6
+        if name != "authenticate":
+            return self._on_exchange(SASL2, name, stanza)
+        if self._profile:
+            raise StreamError("policy-violation", "a login is under way")
+        if not self.has & Has.TLS:
+            self._refuse(SASL2, SASLError("encryption-required"))
+            return None
+        element = stanza.element
+        return self._on_auth(
+            SASL2, element.get("mechanism"), sasl2.initial_response(element), sasl2.Request.read(element)
+        )
+
+    def _on_exchange(self, profile: str, name: str, stanza: Stanza) -> AuthResponse | None:
         if name == "abort":
-            self.auth_failed(SASLError("aborted"))
+            self._refuse(profile, SASLError("aborted"))
         elif name != "response":
             raise StreamError("unsupported-stanza-type")
-        elif not self._sasl_open:
-            self.auth_failed(SASLError("malformed-request"))
+        elif self._profile != profile:
+            self._refuse(profile, SASLError("malformed-request"))
         else:
-            data = self._decode(stanza.element.text)
-            if self._sasl_open:
+            data = self._decode(stanza.element.text.strip())
+            if self._profile:
                 self._is_waiting = True
                 return AuthResponse(data or b"")
         return None
 
-    def _on_auth(self, stanza: Stanza) -> AuthRequested | None:
-        self._sasl_open = False
-        mechanism = stanza.attrs.get("mechanism", "")
-        if self._needs_tls_first:
-            self.auth_failed(SASLError("encryption-required"))
+    def _on_auth(
+        self, profile: str, mechanism: str, text: str | None, request: sasl2.Request | None
+    ) -> AuthRequested | None:
+        if self.needs_tls_first:
+            self._refuse(profile, SASLError("encryption-required"))
             return None
-        if mechanism not in self.offered:  # only what this stream was offered (Openfire OF-3273)
-            self.auth_failed(SASLError("invalid-mechanism"))
+        if mechanism not in self.offered and not (
+            request and mechanism in self._policy.token_mechanisms(self)
+        ):
+            # Only what this stream was offered (Openfire OF-3273)
+            self._refuse(profile, SASLError("invalid-mechanism"))
             return None
-        self._sasl_open = True
-        initial = self._decode(stanza.element.text)
-        if not self._sasl_open:
+        self._profile = profile
+        initial = self._decode(text)
+        if not self._profile:
             return None
         self._is_waiting = True
-        return AuthRequested(mechanism, initial)
+        return AuthRequested(mechanism, initial, request)
 
-    def _decode(self, text: str) -> bytes | None:
+    def _decode(self, text: str | None) -> bytes | None:
         """The client's data; None when it sent none, or what is not base64 and was refused already."""
         try:
-            return decode_payload(text.strip())
+            if self._profile == SASL2:
+                return sasl2.decode(text)
+            return decode_payload(text or "")
         except SASLError as error:
             self.auth_failed(error)
             return None
 
     def auth_challenge(self, data: bytes) -> None:
-        self._write(f"<challenge xmlns='{SASL}'>{encode_payload(data or None)}</challenge>")
+        self._write(f"<challenge xmlns='{self._profile}'>{encode_payload(data or None)}</challenge>")
         self._is_waiting = False
 
     def auth_succeeded(self, account: JID, data: bytes | None = None) -> None:
@@ -433,13 +369,32 @@ class ClientStream:
         self._write(f"<success xmlns='{SASL}'>{encode_payload(data)}</success>")
         self.authenticated = account.bare
         self.has |= Has.AUTH
-        self._sasl_open = False
+        self._profile = ""
         self._restart()
+
+    def login_completed(
+        self, identity: JID, data: bytes | None, inline: str = "", *, is_resumed: bool = False
+    ) -> None:
+        """XEP-0388 2.6.1: the stream goes on without a restart. A full JID is a resource that is bound already;
+        of a session that `is_resumed` the client knows the features.
+        """
+        self._write(sasl2.success(identity, data, inline))
+        self.authenticated = identity.bare
+        self.has |= Has.AUTH
+        self._profile = ""
+        if not identity.is_bare:
+            self._carry_stanzas()
+        if not is_resumed:
+            self._send_features()
+        self._is_waiting = False
 
     def auth_failed(self, error: SASLError) -> None:
         """Say so; after too many failures the stream ends (RFC 6120 6.4.5)."""
-        self._write(write(error.to_element(), CLIENT))
-        self._sasl_open = False
+        self._refuse(self._profile or SASL, error)
+
+    def _refuse(self, profile: str, error: SASLError) -> None:
+        self._write(write(error.to_element(profile), CLIENT))
+        self._profile = ""
         self._is_waiting = False
         self._auth_failures += 1
         if self._auth_failures >= self._policy.max_auth_failures:
