@@ -38,6 +38,7 @@ TYPES: tuple[Any, ...] = (bool, int, str, float, timedelta, "size", list)
 # Titles of the sections of the settings page, by the first part or the first two parts of a setting's name.
 SECTION_TITLES: dict[str, Any] = {
     "accounts": gettext_lazy("Accounts and passwords"),
+    "blocking": gettext_lazy("Blocking"),
     "c2s": gettext_lazy("Client connections"),
     "connections": gettext_lazy("Connections"),
     "console": gettext_lazy("Admin console"),
@@ -46,6 +47,7 @@ SECTION_TITLES: dict[str, Any] = {
     "offline": gettext_lazy("Offline messages"),
     "private": gettext_lazy("Private storage"),
     "registration": gettext_lazy("Registration from clients"),
+    "reports": gettext_lazy("Reports"),
     "roster": gettext_lazy("Contact lists"),
     "search": gettext_lazy("User search"),
     "security": gettext_lazy("Security"),

@@ -1,6 +1,7 @@
 """What open consoles are told: a change becomes {"changed": [topics]} on their WebSockets, at most once a second.
 
-Topics are the words that `{% listing live="..." %}` listens to: audit, groups, rosters, sessions, settings, users.
+Topics are the words that `{% listing live="..." %}` listens to: audit, groups, reports, rosters, sessions, settings,
+users.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ TOPICS: dict[type[messages.Message], tuple[str, ...]] = {
     messages.PasswordChanged: ("users", "audit"),
     messages.RosterChanged: ("rosters",),
     messages.SharedRostersChanged: ("groups", "rosters", "audit"),
+    messages.ReportsChanged: ("reports", "audit"),
     messages.SettingChanged: ("settings", "audit"),
 }
 

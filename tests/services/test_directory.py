@@ -81,6 +81,7 @@ def test_login_finds_an_account_in_one_query(domain):
         last_status="lunch",
         has_offline=False,
         has_sharing=False,
+        has_blocked=False,
     )
     assert record.is_locked()
     assert not record.is_locked(until)

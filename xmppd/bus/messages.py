@@ -73,6 +73,19 @@ class SharedRostersChanged(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class BlocklistChanged(Message):
+    """Somebody was put on an account's block list, or taken from it."""
+
+    user_id: int
+    jid: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportsChanged(Message):
+    """A user reported somebody, or an administrator dealt with a report."""
+
+
+@dataclass(frozen=True, slots=True)
 class SettingChanged(Message):
     name: str
 

@@ -102,26 +102,41 @@ class Presence(Module):
         data = prefix + account.jid.attr + suffix
         for session in account.available:
             session.send(data)
-        if self.server.handlers[hooks.to_user]:
-            self._broadcast_asking(stanza, self.watchers(account))
+        if self.server.handlers[hooks.to_user] or account.blocked:
+            self._broadcast_asking(stanza, account)
             return
         online = self.server.directory.online
         for contact in self.watchers(account) if account.is_public else account.subscribers:
             target = online.get(contact.bare_str)
             if target is not None and target.available:
+                if target.blocked and target.blocks(stanza.from_):
+                    continue
                 data = prefix + contact.attr + suffix
                 for session in target.available:
                     session.send(data)
 
-    def _broadcast_asking(self, stanza: Stanza, contacts: Iterable[JID]) -> None:
-        """As above, each contact's own hooks being asked."""
+    def _broadcast_asking(self, stanza: Stanza, account: Account) -> None:
+        """As above, the account's block list and each contact's own hooks being asked."""
         online = self.server.directory.online
-        for contact in contacts:
+        for contact in self.watchers(account):
             target = online.get(contact.bare_str)
             if target is not None and target.available:
-                copy = stanza.copy()
-                copy.to = contact
-                self._deliver(copy, target)
+                for address in self._addresses(account, contact):
+                    copy = stanza.copy()
+                    copy.to = address
+                    self._deliver(copy, target)
+
+    def _addresses(self, account: Account, contact: JID) -> list[JID]:
+        """Where an account's presence for a contact goes: single resources when it blocks another one (XEP-0191)."""
+        if not account.blocked:
+            return [contact]
+        if account.blocks(contact):
+            return []
+        target = self.server.directory.online.get(contact.bare_str)
+        if target is None or contact.resource:
+            return [contact]
+        seeing = [session.jid for session in target.available if not account.blocks(session.jid)]
+        return [contact] if len(seeing) == len(target.available) else seeing
 
     # -- what a resource learns when it appears
 
@@ -148,7 +163,9 @@ class Presence(Module):
 
     def _show(self, target: Account, session: Session) -> None:
         """Send the presence of an account's resources to one session."""
-        asking = self.server.handlers[hooks.to_user]
+        if target.blocked and target.blocks(session.jid):
+            return
+        asking = self.server.handlers[hooks.to_user] or session.account.blocked
         for other in target.available:
             if other.presence is None:
                 continue
@@ -163,11 +180,12 @@ class Presence(Module):
 
     def show_to(self, account: Account, contact: JID) -> None:
         """The contact may see us from now on: the presence of each of our resources (RFC 6121 3.1.5)."""
-        for session in account.available:
-            if session.presence is not None:
-                copy = session.presence.copy()
-                copy.to = contact
-                self._send(copy)
+        for address in self._addresses(account, contact):
+            for session in account.available:
+                if session.presence is not None:
+                    copy = session.presence.copy()
+                    copy.to = address
+                    self._send(copy)
 
     def hide_from(self, account: Account, contact: JID) -> None:
         """The contact may not see us any more: unavailable from each of our resources (RFC 6121 3.2.2, 3.3.3)."""

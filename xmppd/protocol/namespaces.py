@@ -59,6 +59,8 @@ PING = "urn:xmpp:ping"  # XEP-0199
 VCARD = "vcard-temp"  # XEP-0054
 PRIVATE = "jabber:iq:private"  # XEP-0049
 BLOCKING = "urn:xmpp:blocking"  # XEP-0191
+BLOCKING_ERRORS = "urn:xmpp:blocking:errors"  # XEP-0191
+REPORTING = "urn:xmpp:reporting:1"  # XEP-0377
 
 # Messages and archive
 CARBONS = "urn:xmpp:carbons:2"  # XEP-0280

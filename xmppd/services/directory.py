@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Domain, Group, User
 from accounts.sharing import SharedContact, is_public, shared_contacts
-from xmppd.models import OfflineMessage
+from xmppd.models import BlockedAddress, OfflineMessage
 from xmppd.protocol.errors import StanzaError
 from xmppd.services.properties import Setting
 
@@ -50,6 +50,8 @@ class AccountRecord:
         bool  # whether any group of the domain shares its members; without one nothing is to be computed
     )
 
+    has_blocked: bool
+
     def is_locked(self, at: datetime | None = None) -> bool:
         at = at or timezone.now()
         if self.locked_from is None or at < self.locked_from:
@@ -76,6 +78,7 @@ def find_account(domain: str, username: str) -> AccountRecord | None:
         last_status,
         has_offline,
         has_sharing,
+        has_blocked,
     ) = row
     return AccountRecord(
         user_id=user_id,
@@ -89,6 +92,7 @@ def find_account(domain: str, username: str) -> AccountRecord | None:
         last_status=last_status,
         has_offline=bool(has_offline),
         has_sharing=bool(has_sharing),
+        has_blocked=bool(has_blocked),
     )
 
 
@@ -99,7 +103,8 @@ _FIND_ACCOUNT = f"""
         EXISTS(
             SELECT 1 FROM {Group._meta.db_table} shared
             WHERE shared.domain_id = account.domain_id AND shared.sharing <> '{Group.Sharing.NOBODY}'
-        )
+        ),
+        EXISTS(SELECT 1 FROM {BlockedAddress._meta.db_table} blocked WHERE blocked.user_id = account.id)
     FROM {User._meta.db_table} account JOIN {Domain._meta.db_table} domain ON domain.id = account.domain_id
     WHERE domain.name = %s AND account.username = %s
 """  # noqa: S608

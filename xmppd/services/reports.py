@@ -1,0 +1,131 @@
+"""Reports of spam and abuse, XEP-0377: users file them with a block, administrators close them in the console."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from accounts.audit import Actor, record
+from accounts.fields import MAX_JID_CHARS
+from accounts.models import User
+from accounts.services.checks import clean_text
+from xmppd.bus import channel
+from xmppd.bus.messages import ReportsChanged
+from xmppd.models import Report
+from xmppd.protocol.jid import JID
+from xmppd.services.properties import Setting
+
+ENABLED = Setting(
+    "reports.enabled", bool, True, _("Whether users may report spam and abuse when they block somebody.")
+)
+MAX_PER_DAY = Setting(
+    "reports.max_per_day",
+    int,
+    50,
+    _("Number of reports taken from one user within 24 hours. Further ones are ignored; the block is not."),
+    minimum=1,
+)
+MAX_TEXT_CHARS = 4000  # of the reporter's text; what is longer is cut
+MAX_NOTE_CHARS = 2000
+MAX_STANZA_IDS = 50
+MAX_URI_CHARS = 255
+DAY = timedelta(days=1)
+State, Reason = Report.State, Report.Reason
+
+_REASONS = {"urn:xmpp:reporting:spam": Reason.SPAM, "urn:xmpp:reporting:abuse": Reason.ABUSE}
+_ACTIONS = {
+    State.HANDLED: "report-handled",
+    State.DISMISSED: "report-dismissed",
+    State.OPEN: "report-reopened",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Filing:
+    """A report as a client sends it. `reason` is a URI, '' when it names none; `stanza_ids` are (by, id)."""
+
+    about: JID
+    reason: str = ""
+    text: str = ""
+    stanza_ids: Sequence[tuple[str, str]] = field(default_factory=tuple)
+    may_go_to: Sequence[str] = field(default_factory=tuple)
+
+
+@transaction.atomic
+def file(reporter_id: int, filings: Sequence[Filing]) -> int:
+    """Keep the reports of one block; the number kept: those over the limit are ignored, for the block stands
+    whatever becomes of them (XEP-0377 4).
+    """
+    if not ENABLED.value:
+        return 0
+    reporter = User.objects.select_related("domain").get(pk=reporter_id)
+    since = timezone.now() - DAY
+    left = MAX_PER_DAY.value - Report.objects.filter(reporter=reporter, created__gt=since).count()
+    rows = [_row(reporter, filing) for filing in filings[: max(0, left)]]
+    for row in rows:
+        row.save(force_insert=True)
+    if rows:
+        channel.publish(ReportsChanged())
+    return len(rows)
+
+
+def _row(reporter: User, filing: Filing) -> Report:
+    about = filing.about
+    reported = User.objects.filter(domain__name=about.domain, username=about.local).first()
+    return Report(
+        reporter=reporter,
+        reporter_jid=reporter.jid,
+        reported=reported if about.local else None,
+        reported_jid=about.full_str[:MAX_JID_CHARS],
+        reason=_REASONS.get(filing.reason, Reason.OTHER),
+        reason_uri=filing.reason[:MAX_URI_CHARS],
+        text=filing.text.strip()[:MAX_TEXT_CHARS],
+        stanza_ids=[
+            {"by": by[:MAX_JID_CHARS], "id": identity[:MAX_URI_CHARS]}
+            for by, identity in filing.stanza_ids[:MAX_STANZA_IDS]
+        ],
+        may_go_to=list(filing.may_go_to),
+    )
+
+
+def search(query: str = "", *, state: str = "", reason: str = "") -> QuerySet[Report]:
+    """The newest first. Each word of the query is somewhere in the addresses or the text."""
+    found = Report.objects.order_by("-id")
+    if state:
+        found = found.filter(state=state)
+    if reason:
+        found = found.filter(reason=reason)
+    for word in query.split():
+        found = found.filter(
+            Q(reported_jid__icontains=word) | Q(reporter_jid__icontains=word) | Q(text__icontains=word)
+        )
+    return found
+
+
+def open_count() -> int:
+    return Report.objects.filter(state=State.OPEN).count()
+
+
+@transaction.atomic
+def decide(report: Report, state: str, *, note: str = "", actor: Actor) -> Report:
+    """Close the report as handled or dismissed, or open it again; `note` replaces the one that is there."""
+    row = Report.objects.select_for_update().get(pk=report.pk)
+    before = {"state": row.state, "note": row.note}
+    row.state = State(state)
+    row.note = clean_text("note", note, MAX_NOTE_CHARS, lines=True)
+    after = {"state": str(row.state), "note": row.note}
+    if before == after:
+        return row
+    is_open = row.state == State.OPEN
+    row.handled_by = "" if is_open else actor.name[:MAX_JID_CHARS]
+    row.handled = None if is_open else timezone.now()
+    row.save(update_fields=["state", "note", "handled_by", "handled"])
+    record(actor, _ACTIONS[State(state)], row.reported_jid, before=before, after=after)
+    channel.publish(ReportsChanged())
+    return row
