@@ -121,14 +121,19 @@ class Archive(Module):
             )
             return
         if job.is_duplicate:  # sent again after a resumption: it was delivered the first time
+            stanza.sent_id = -1
             deferred.finish()
             return
         own = job.copies[-1]
+        if len(job.copies) > 1:
+            stanza.sent_id = job.copies[0].id
         stanza.append_bytes(
             _STANZA_ID, b"<stanza-id xmlns='urn:xmpp:sid:0' by='%b' id='%d'/>" % (account.jid.attr, own.id)
         )
         if job.offline_user_id is not None:
             self._offline.stored(account)
+            if account.carbons:
+                self.server.router.delivered(stanza, account, ())
             deferred.finish()
             return
         try:

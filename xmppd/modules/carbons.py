@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from xmppd.protocol.element import E
 from xmppd.protocol.namespaces import (
     CARBONS,
     CHAT_MARKERS,
@@ -14,6 +15,7 @@ from xmppd.protocol.namespaces import (
     HINTS,
     MUC_USER,
     RECEIPTS,
+    STANZA_ID,
 )
 from xmppd.protocol.stanza import Stanza, make
 from xmppd.server import hooks
@@ -73,6 +75,7 @@ class Carbons(Module):
         account = session.account
         others = [other for other in account.carbons if other is not session]
         if others and stanza.to.bare_str != account.jid.bare_str and is_eligible(stanza, is_sent=True):
+            _identify(stanza, account)
             _copy(stanza, "sent", account, others)
 
     @on(hooks.message_delivered)
@@ -123,6 +126,17 @@ def _answers_eligible(error: Stanza, is_sent: bool) -> bool:
 def _is_invitation(stanza: Stanza) -> bool:
     x = stanza.find(MUC_USER, "x")
     return x is not None and x.find(MUC_USER, "invite") is not None
+
+
+def _identify(stanza: Stanza, account: Account) -> None:
+    """The id that the message has in its sender's archive, and no other (XEP-0359 3)."""
+    if stanza.has(STANZA_ID, "stanza-id"):
+        children = stanza.element.children
+        stanza.replace_children(
+            child for child in children if isinstance(child, str) or child.tag != (STANZA_ID, "stanza-id")
+        )
+    if stanza.sent_id:
+        stanza.append(E(STANZA_ID, "stanza-id", by=account.jid, id=stanza.sent_id))
 
 
 def _copy(stanza: Stanza, direction: str, account: Account, sessions: Iterable[Session]) -> None:

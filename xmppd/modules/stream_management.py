@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from django.utils.translation import gettext_lazy as _
 
+from xmppd.modules.carbons import has_copy, is_copy
 from xmppd.protocol import delay
 from xmppd.protocol.element import E, Element
 from xmppd.protocol.errors import StanzaError, StreamError
@@ -187,17 +188,20 @@ class StreamManagement(Module):
             stanza.from_ = JID.parse(stanza.attrs.get("from", self.server.domain))
         except JIDError:
             return
-        stanza.to = session.account.jid
+        account = session.account
+        stanza.to = account.jid
         if stanza.kind == "iq" and stanza.type in ("get", "set"):
             stanza.to = session.jid
             self.server.router.answer_error(stanza, StanzaError("service-unavailable"))
         if stanza.kind != "message" or stanza.type not in ("", "normal", "chat"):
             return
+        stamp = self.server.clock.now() - timedelta(seconds=max(0.0, self.server.tick - since))
+        if is_copy(stanza, account) or has_copy(stanza, account, stamp):
+            return
         if not any(child == f"{DELAY}\ndelay" for child in stanza.children):
-            stamp = self.server.clock.now() - timedelta(seconds=max(0.0, self.server.tick - since))
             stanza.append(delay.delay(stamp, from_=self.server.jid))
         try:
-            waiting: Awaitable[object] | None = self.server.router.deliver(stanza, session.account)
+            waiting: Awaitable[object] | None = self.server.router.hand_out(stanza, account)
             if waiting is not None:
                 await waiting
         except StanzaError as problem:

@@ -50,7 +50,7 @@ class Stanza:
     `from_` and `to` are set by the session and the router (RFC 6120 10.3); until then they may be None.
     """
 
-    __slots__ = ("_element", "attrs", "body", "children", "context", "from_", "kind", "tag", "to")
+    __slots__ = ("_element", "attrs", "body", "children", "context", "from_", "kind", "sent_id", "tag", "to")
 
     from_: JID
     to: JID
@@ -70,6 +70,7 @@ class Stanza:
         self.body = body
         self.tag = tag
         self.context = context
+        self.sent_id = 0  # in its sender's archive, once it stands there; -1: it already did
         self._element: Element | None = None
 
     # -- envelope

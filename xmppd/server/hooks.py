@@ -48,7 +48,7 @@ to_user = Hook("to_user", "stanza: Stanza, account: Account")
 # No resource can take a message of type normal or chat for this account (RFC 6121 8.5.2.2).
 undelivered = Hook("undelivered", "stanza: Stanza, account: Account")
 # The next three are asked only where a session of the account wants copies (XEP-0280).
-# A message of a session is about to be routed.
+# A message of a session has been routed, or refused; as the session sent it, with its `sent_id`.
 message_sent = Hook("message_sent", "stanza: Stanza, session: Session")
 # A message has been sent to these resources of the account; none took it when it is kept for later.
 message_delivered = Hook(

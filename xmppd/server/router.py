@@ -57,12 +57,37 @@ class Router:
     def from_session(self, stanza: Stanza, session: Session) -> Awaitable[object] | None:
         kind = stanza.kind
         if kind == "message":
-            if session.account.carbons:
-                self.server.ask(hooks.message_sent, stanza, session)
+            carbons = session.account.carbons
+            if carbons and (len(carbons) > 1 or carbons[0] is not session):
+                return self._route_with_copy(stanza, session)
             return self.route(stanza)
         if kind == "iq":
             return self._iq_from_session(stanza, session)
         return self._presence_from_session(stanza, session)
+
+    def _route_with_copy(self, stanza: Stanza, session: Session) -> Awaitable[object] | None:
+        """Tell of a message once it stands in the archive; of one that is refused before its error."""
+        copy = stanza.copy()  # without what is added for the receiver
+        waiting: Awaitable[object] | None = None
+        try:
+            waiting = self.route(stanza)
+        finally:
+            if waiting is None:
+                self._sent(stanza, copy, session)
+        return None if waiting is None else self._copy_after(waiting, stanza, copy, session)
+
+    async def _copy_after(
+        self, waiting: Awaitable[object], stanza: Stanza, copy: Stanza, session: Session
+    ) -> None:
+        try:
+            await waiting
+        finally:
+            self._sent(stanza, copy, session)
+
+    def _sent(self, stanza: Stanza, copy: Stanza, session: Session) -> None:
+        if stanza.sent_id >= 0:
+            copy.sent_id = stanza.sent_id
+            self.server.ask(hooks.message_sent, copy, session)
 
     def _iq_from_session(self, stanza: Stanza, session: Session) -> Awaitable[object] | None:
         check_iq(stanza)
@@ -185,7 +210,7 @@ class Router:
             if session is not None:
                 session.send(stanza.to_bytes())
                 if account.carbons:
-                    self._delivered(stanza, account, (session,))
+                    self.delivered(stanza, account, (session,))
             return None
         best = account.best
         if rule == "B":
@@ -193,24 +218,25 @@ class Router:
             for session in best:
                 session.send(data)
             if account.carbons:
-                self._delivered(stanza, account, best)
+                self.delivered(stanza, account, best)
             return None
         if rule == "A":
             data = stanza.to_bytes()
             for session in account.non_negative:
                 session.send(data)
             if account.carbons:
-                self._delivered(stanza, account, account.non_negative)
+                self.delivered(stanza, account, account.non_negative)
             return None
         if rule == "O":
             if account.carbons:
-                self._delivered(stanza, account, ())
+                self.delivered(stanza, account, ())
             return self._undelivered(stanza, account)
         if rule == "E":
             raise StanzaError("service-unavailable")
         return None
 
-    def _delivered(self, stanza: Stanza, account: Account, targets: tuple[Session, ...]) -> None:
+    def delivered(self, stanza: Stanza, account: Account, targets: tuple[Session, ...]) -> None:
+        """These resources got the message; ask this only where the account has carbons (XEP-0280)."""
         self.server.ask(hooks.message_delivered, stanza, account, targets)
 
     def _undelivered(self, stanza: Stanza, account: Account) -> Awaitable[object] | None:
