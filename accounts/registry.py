@@ -38,10 +38,12 @@ TYPES: tuple[Any, ...] = (bool, int, str, float, timedelta, "size", list)
 # Titles of the sections of the settings page, by the first part or the first two parts of a setting's name.
 SECTION_TITLES: dict[str, Any] = {
     "accounts": gettext_lazy("Accounts and passwords"),
+    "archive": gettext_lazy("Message archive"),
     "blocking": gettext_lazy("Blocking"),
     "c2s": gettext_lazy("Client connections"),
     "connections": gettext_lazy("Connections"),
     "console": gettext_lazy("Admin console"),
+    "csi": gettext_lazy("Idle clients"),
     "groups": gettext_lazy("Groups"),
     "messages": gettext_lazy("Messages"),
     "offline": gettext_lazy("Offline messages"),
@@ -54,6 +56,7 @@ SECTION_TITLES: dict[str, Any] = {
     "security.login": gettext_lazy("Failed logins"),
     "server": gettext_lazy("Server"),
     "sessions": gettext_lazy("Sessions"),
+    "sm": gettext_lazy("Broken connections"),
     "tls": gettext_lazy("Encryption"),
     "vcard": gettext_lazy("Profiles (vCard)"),
 }

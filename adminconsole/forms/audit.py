@@ -15,6 +15,9 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from accounts.models import Group
+from accounts.roles import Role
+from adminconsole.forms.users import SUBSCRIPTIONS
 from xmppd.services import properties
 from xmppd.services.audit import AuditEntry
 
@@ -83,6 +86,18 @@ FIELDS: dict[str, str | Promise] = {
     "subscription": gettext_lazy("Subscription"),
 }
 
+# of these fields, what their values are called
+WORDS: dict[str, dict[Any, Any]] = {
+    "role": dict(Role.choices),
+    "sharing": dict(Group.Sharing.choices),
+    "subscription": dict(SUBSCRIPTIONS),
+}
+# targets and details that are no name or text of anybody's
+TERMS: dict[str, str | Promise] = {
+    "everyone online": gettext_lazy("Everybody online"),
+    "import": gettext_lazy("Import"),
+}
+
 
 def action_label(action: str) -> str:
     """`user-created` -> Created a user; an action without a label of its own in plain words."""
@@ -132,19 +147,25 @@ class Entry:
         return str(self.row.get_door_display())
 
     @property
+    def target(self) -> str:
+        return str(TERMS.get(self.row.target, self.row.target))
+
+    @property
     def changes(self) -> list[Change]:
         before, after = _mapping(self.row.before), _mapping(self.row.after)
         return [
             Change(
                 str(FIELDS.get(key, key)),
-                self._shown(before[key]) if key in before else None,
-                self._shown(after[key]) if key in after else None,
+                self._shown(key, before[key]) if key in before else None,
+                self._shown(key, after[key]) if key in after else None,
             )
             for key in {**before, **after}
         ]
 
-    def _shown(self, value: Any) -> str:
+    def _shown(self, key: str, value: Any) -> str:
         """A value of a setting with its unit, as the settings page says it."""
+        if isinstance(value, str) and value in WORDS.get(key, {}):
+            return str(WORDS[key][value]) if value else ""
         if self.row.action == "setting-changed":
             try:
                 setting = properties.find(self.row.target)
@@ -157,7 +178,7 @@ class Entry:
     def summary(self) -> str:
         """One line for the table: the detail, or what changed."""
         if self.row.detail:
-            return self.row.detail
+            return str(TERMS.get(self.row.detail, self.row.detail))
         parts = [
             f"{change.name}: {change.before or '–'} → {change.after or '–'}"
             if change.before is not None and change.after is not None

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django import template
+from django.conf import settings
 from django.core.paginator import Page
 from django.forms import (
     BoundField,
@@ -19,6 +20,7 @@ from django.forms import (
 )
 from django.template.context import Context
 from django.template.loader_tags import BLOCK_CONTEXT_KEY
+from django.utils import translation
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
@@ -42,6 +44,12 @@ def theme(context: Context) -> str:
     request = context.get("request")
     chosen = request.COOKIES.get(THEME_COOKIE, "auto") if request is not None else "auto"
     return chosen if chosen in THEMES else "auto"
+
+
+@register.simple_tag
+def html_lang() -> str:
+    """The language of the page as BCP 47 writes it: zh-Hans."""
+    return translation.to_locale(translation.get_language() or settings.LANGUAGE_CODE).replace("_", "-")
 
 
 @register.simple_tag(takes_context=True)

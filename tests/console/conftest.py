@@ -12,8 +12,10 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
+from accounts import services
+from accounts.models import AuditEntry, User
 from adminconsole import hosts
-from xmppd.services import setup
+from xmppd.services import roster, setup
 
 
 @pytest.fixture
@@ -77,3 +79,28 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     hosts.forget_domains()
     yield home
     hosts.forget_domains()
+
+
+@pytest.fixture
+def filled(owner: User, auditor: User, make_user: Callable[..., Any], actor: Any) -> Callable[[str], str]:
+    """A Hearth with a user, a group, a contact, an audit entry; the value turns a route into an address."""
+    alice = make_user("alice")
+    group = services.create_group(name="friends", actor=actor, domain=alice.domain)
+    services.add_member(group, alice, actor=actor)
+    roster.admin_add(alice, "carol@example.net", name="Carol", actor=actor)
+    entry = AuditEntry.objects.latest("id")
+
+    def address(route: str) -> str:
+        number = (
+            entry.pk if route.startswith("audit") else group.pk if route.startswith("groups") else alice.pk
+        )
+        values = {"token": "x", "name": "console.language", "jid": "alice@example.org", "member_id": "1"}
+        parts = []
+        for part in route.split("/"):
+            if part.startswith("<"):
+                kind, _colon, name = part.strip("<>").partition(":")
+                part = values.get(name, str(number) if kind == "int" else "x")
+            parts.append(part)
+        return "/" + "/".join(parts)
+
+    return address

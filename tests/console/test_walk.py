@@ -2,59 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.test import Client
-from django.urls import URLPattern, URLResolver, get_resolver
 
-from accounts import services
 from accounts.models import AuditEntry, User
 from adminconsole import access, nav
-from xmppd.services import roster
+from tests.console.routes import ROUTES
 
 pytestmark = pytest.mark.django_db
 
 # All that a stranger may see. A name is added here knowingly or not at all.
 PUBLIC = {"healthz", "readyz", "login/", "login/link/<str:token>/", "logout/", "language/"}
-
-
-def patterns(resolver: Any = None, prefix: str = "") -> Iterator[tuple[str, URLPattern]]:
-    for entry in (resolver or get_resolver("xmppd.urls")).url_patterns:
-        route = prefix + str(entry.pattern)
-        if isinstance(entry, URLResolver):
-            yield from patterns(entry, route)
-        else:
-            yield route, entry
-
-
-ROUTES = dict(patterns())
-
-
-@pytest.fixture
-def filled(owner: User, auditor: User, make_user: Callable[..., Any], actor: Any) -> Callable[[str], str]:
-    """A Hearth with a user, a group, a contact, an audit entry; the value turns a route into an address."""
-    alice = make_user("alice")
-    group = services.create_group(name="friends", actor=actor, domain=alice.domain)
-    services.add_member(group, alice, actor=actor)
-    roster.admin_add(alice, "carol@example.net", name="Carol", actor=actor)
-    entry = AuditEntry.objects.latest("id")
-
-    def address(route: str) -> str:
-        number = (
-            entry.pk if route.startswith("audit") else group.pk if route.startswith("groups") else alice.pk
-        )
-        values = {"token": "x", "name": "console.language", "jid": "alice@example.org", "member_id": "1"}
-        parts = []
-        for part in route.split("/"):
-            if part.startswith("<"):
-                kind, _colon, name = part.strip("<>").partition(":")
-                part = values.get(name, str(number) if kind == "int" else "x")
-            parts.append(part)
-        return "/" + "/".join(parts)
-
-    return address
 
 
 def test_the_walk_finds_the_pages() -> None:
