@@ -79,7 +79,7 @@ class Migration(migrations.Migration):
                     "fingerprint",
                     models.BigIntegerField(
                         null=True,
-                        verbose_name="equal for a message that its client sends again; null where it cannot be told",
+                        verbose_name="equal for a message that its client sends again; null where that cannot be told",
                     ),
                 ),
                 (
@@ -96,9 +96,6 @@ class Migration(migrations.Migration):
                 "indexes": [
                     models.Index(fields=["user", "id"], name="archived_message_page"),
                     models.Index(fields=["user", "peer", "id"], name="archived_message_peer"),
-                ],
-                "constraints": [
-                    models.UniqueConstraint(fields=("user", "fingerprint"), name="archived_message_once")
                 ],
             },
         ),

@@ -24,13 +24,10 @@ class ArchivedMessage(models.Model):
     stanza = models.TextField("the <message/> as delivered, without our stanza-id")
     size = models.PositiveIntegerField("bytes of the stanza in UTF-8")
     fingerprint = models.BigIntegerField(
-        "equal for a message that its client sends again; null where it cannot be told", null=True
+        "equal for a message that its client sends again; null where that cannot be told", null=True
     )
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["user", "fingerprint"], name="archived_message_once"),
-        ]
         indexes = [
             models.Index(fields=["user", "id"], name="archived_message_page"),
             models.Index(fields=["user", "peer", "id"], name="archived_message_peer"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 
 from django.utils.translation import gettext_lazy as _
 
@@ -19,11 +20,15 @@ from xmppd.protocol.stanza import Stanza
 from xmppd.server.account import Account
 from xmppd.server.deferred import Deferred
 from xmppd.server.module import Module, Xep
-from xmppd.services import offline
+from xmppd.services import archive, offline
 from xmppd.services.archive import Copy, Ids, Job, Writer, fingerprint
+from xmppd.services.db import db
 from xmppd.services.properties import Setting
 
 log = logging.getLogger("hearth.archive")
+
+RECENT_SECONDS = 24 * 3600  # how far back a message that is sent again is known
+MAX_RECENT = 100_000
 
 _BODY = f"{CLIENT}\nbody"
 _STANZA_ID = f"{STANZA_ID}\nstanza-id"
@@ -65,6 +70,10 @@ class Archive(Module):
 
     async def start(self) -> None:
         self._ids = Ids()
+        since = self.server.clock.time() - RECENT_SECONDS
+        self._recent: OrderedDict[int | None, None] = OrderedDict.fromkeys(
+            reversed(await db(archive.recent, since, MAX_RECENT))
+        )
         self._offline: Offline = self.server.module(Offline)
         self._writer = Writer(asyncio.get_running_loop())
         self._writer.start()
@@ -99,12 +108,18 @@ class Archive(Module):
             self._remove_forged(stanza)
         if is_offline:
             self._offline.remove_own_delays(stanza)
-        sender = stanza.from_.bare_str
         deferred = Deferred()
+        mark = fingerprint(
+            stanza.from_.bare_str, stanza.to.full_str, stanza.id, stanza.body, self.server.clock.time()
+        )
+        if mark is not None and not self._is_new(mark):
+            stanza.sent_id = -1
+            deferred.finish()  # sent again after a resumption: it was kept and delivered the first time
+            return deferred
         job = Job(
             copies,
             stanza.to_bytes().decode(),
-            fingerprint(sender, stanza.to.full_str, stanza.id, stanza.body, self.server.clock.time()),
+            mark,
             lambda problem: self._committed(problem, job, stanza, account, deferred),
             offline_user_id=account.id if is_offline else None,
             sender=stanza.from_.full_str,
@@ -116,13 +131,10 @@ class Archive(Module):
         self, problem: Exception | None, job: Job, stanza: Stanza, account: Account, deferred: Deferred
     ) -> None:
         if problem is not None:
+            self._recent.pop(job.fingerprint, None)
             deferred.finish(
                 StanzaError("internal-server-error", "the message could not be kept", type="wait")
             )
-            return
-        if job.is_duplicate:  # sent again after a resumption: it was delivered the first time
-            stanza.sent_id = -1
-            deferred.finish()
             return
         own = job.copies[-1]
         if len(job.copies) > 1:
@@ -146,6 +158,15 @@ class Archive(Module):
             deferred.finish()
         else:
             self.server.spawn(_finish_later(waiting, deferred))
+
+    def _is_new(self, mark: int) -> bool:
+        """Note the fingerprint; False for one that was seen lately."""
+        if mark in self._recent:
+            return False
+        self._recent[mark] = None
+        if len(self._recent) > MAX_RECENT:
+            self._recent.popitem(last=False)
+        return True
 
     def _remove_forged(self, stanza: Stanza) -> None:
         """XEP-0359 3: nobody but us gives ids in the name of our addresses."""

@@ -80,10 +80,7 @@ class Copy:
 
 @dataclass(slots=True)
 class Job:
-    """One message. `done(problem)` is called on the loop: None once it is committed.
-
-    `is_duplicate` is set when the archive held the message already; the copies then have the ids of before.
-    """
+    """One message. `done(problem)` is called on the loop: None once it is committed."""
 
     copies: list[Copy]
     stanza: str
@@ -91,7 +88,6 @@ class Job:
     done: Callable[[Exception | None], None]
     offline_user_id: int | None = None
     sender: str = ""
-    is_duplicate: bool = False
     submitted: float = field(default_factory=time.monotonic)
 
 
@@ -100,6 +96,7 @@ class Writer:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._gathered: list[Job] = []
         self._waiting: list[Job] = []
         self._wake = threading.Condition()
         self._is_stopping = False
@@ -110,16 +107,26 @@ class Writer:
         self._thread.start()
 
     def submit(self, job: Job) -> None:
+        """All jobs of one turn of the loop go to the thread together: waking it costs more than a row."""
+        if not self._gathered:
+            self._loop.call_soon(self._pass_on)
+        self._gathered.append(job)
+
+    def _pass_on(self) -> None:
         with self._wake:
-            self._waiting.append(job)
+            self._waiting += self._gathered
+            self._gathered = []
             self._wake.notify()
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        """Jobs that are not being written yet."""
+        return len(self._waiting) + len(self._gathered)
 
     def stop(self) -> None:
-        """Write what waits, then end the thread."""
+        """Write what waits, then end the thread. Called from another thread than the loop's."""
         with self._wake:
+            self._waiting += self._gathered
+            self._gathered = []
             self._is_stopping = True
             self._wake.notify()
         self._thread.join(GIVE_UP_SECONDS + 1)
@@ -172,15 +179,28 @@ def _tell(batch: list[Job], problems: list[Exception | None]) -> None:
 
 
 _TABLE = ArchivedMessage._meta.db_table
-_OFFLINE = OfflineMessage._meta.db_table
-_COLUMNS = "(id, user_id, peer, peer_resource, stanza, size, fingerprint)"
-_VALUES = "VALUES (%s, %s, %s, %s, %s, %s, %s)"
+_COLUMNS = ("id", "user_id", "peer", "peer_resource", "stanza", "size", "fingerprint")
+_CHUNKS = (
+    128,
+    64,
+    32,
+    16,
+    8,
+    4,
+    2,
+    1,
+)  # rows in one statement; few sizes, so that statements are prepared once
+
+Row = tuple[int, int, str, str, str, int, int | None]
 
 
-def _insert() -> str:
-    if connection.vendor == "mysql":
-        return f"INSERT IGNORE INTO {_TABLE} {_COLUMNS} {_VALUES}"
-    return f"INSERT INTO {_TABLE} {_COLUMNS} {_VALUES} ON CONFLICT DO NOTHING"
+def _insert(rows: int, mark: str) -> str:
+    values = ", ".join(["(" + ", ".join([mark] * len(_COLUMNS)) + ")"] * rows)
+    return f"INSERT INTO {_TABLE} ({', '.join(_COLUMNS)}) VALUES {values}"  # noqa: S608
+
+
+_SQLITE = {size: _insert(size, "?") for size in _CHUNKS}
+_OTHERS = {size: _insert(size, "%s") for size in _CHUNKS}
 
 
 def write(batch: list[Job]) -> None:
@@ -190,25 +210,31 @@ def write(batch: list[Job]) -> None:
         for job in batch
         for copy in job.copies
     ]
-    with transaction.atomic(), connection.cursor() as cursor:
-        if rows:
-            cursor.executemany(_insert(), rows)
-            if cursor.rowcount != len(rows):
-                _find_duplicates(batch)
+    with transaction.atomic():
+        _write_rows(rows)
         _store_offline(batch)
 
 
-def _find_duplicates(batch: list[Job]) -> None:
-    """Some rows were there already: their jobs get the ids of before and are not delivered again."""
-    ids = [copy.id for job in batch for copy in job.copies]
-    written = set(ArchivedMessage.objects.filter(id__in=ids).values_list("id", flat=True))
-    for job in batch:
-        for copy in job.copies:
-            if copy.id not in written:
-                job.is_duplicate = True
-                copy.id = ArchivedMessage.objects.values_list("id", flat=True).get(
-                    user_id=copy.user_id, fingerprint=job.fingerprint
-                )
+def _write_rows(rows: list[Row]) -> None:
+    """Many rows in one statement: SQLite then works without Python's lock, and PostgreSQL without a round trip each."""
+    connection.ensure_connection()
+    is_sqlite = connection.vendor == "sqlite"
+    statements = _SQLITE if is_sqlite else _OTHERS
+    # Django would search the long statement for its own marks each time.
+    execute = connection.connection.execute if is_sqlite else connection.cursor().execute
+    with connection.wrap_database_errors:
+        start = 0
+        for size in _CHUNKS:
+            while len(rows) - start >= size:
+                values = [value for row in rows[start : start + size] for value in row]
+                execute(statements[size], values)
+                start += size
+
+
+def recent(since: float, limit: int) -> list[int]:
+    """Fingerprints of the newest messages since this time, so that a repetition is known after a restart too."""
+    rows = ArchivedMessage.objects.filter(id__gte=id_at(since), fingerprint__isnull=False).order_by("-id")
+    return [mark for mark in rows.values_list("fingerprint", flat=True)[:limit] if mark is not None]
 
 
 def _store_offline(batch: list[Job]) -> None:
@@ -222,7 +248,7 @@ def _store_offline(batch: list[Job]) -> None:
             user_id=job.offline_user_id, stanza=job.stanza, size=len(job.stanza), sender=job.sender[:512]
         )
         for job in batch
-        if job.offline_user_id is not None and not job.is_duplicate and job.offline_user_id not in full
+        if job.offline_user_id is not None and job.offline_user_id not in full
     ]
     if kept:
         OfflineMessage.objects.bulk_create(kept)
