@@ -6,6 +6,7 @@ import pytest
 import pytest_asyncio
 
 from tests.conversation import Client, authenticate, settled
+from tests.xmpp.test_sasl2 import PLAIN, Wire2
 from xmppd.models import OfflineMessage
 from xmppd.protocol.element import Element
 
@@ -445,3 +446,11 @@ async def test_requests_pass_untouched(alice, romeo, payload):
     assert f">{payload}</iq>" in romeo.connection.text
     await romeo.sends(f"<iq type='result' id='q' to='{alice.full}'/>")
     await alice.receives(f"<iq type='result' id='q' from='{romeo.full}'/>")
+
+
+async def test_enabled_while_binding(server, alice):
+    """XEP-0386: in one step with the login; the feature is named there."""
+    wire = Wire2(server)
+    assert f"<feature var='{NS}'/>" in wire.features
+    await wire.logs_in(PLAIN, "", f"<bind xmlns='urn:xmpp:bind:0'><enable xmlns='{NS}'/></bind>")
+    assert wire.connection.session.account.carbons == (wire.connection.session,)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from xmppd.protocol.element import E
+from xmppd.protocol.element import E, Element
 from xmppd.protocol.namespaces import (
     CARBONS,
     CHAT_MARKERS,
@@ -20,7 +20,7 @@ from xmppd.protocol.namespaces import (
 from xmppd.protocol.stanza import Stanza, make
 from xmppd.server import hooks
 from xmppd.server.account import Account
-from xmppd.server.module import SELF, Module, Xep, iq_set, on
+from xmppd.server.module import SELF, Module, Xep, inline_bind, iq_set, on
 from xmppd.server.session import Session
 
 CLOCK_STEP = timedelta(seconds=2)  # to be sure of what came first: times of queued stanzas are that coarse
@@ -49,6 +49,7 @@ class Carbons(Module):
 
     xep = Xep(280, "1.0.1", name="Message Carbons")
     features = [CARBONS, RULES]
+    bind_features = [CARBONS]
 
     @iq_set(CARBONS, "enable", to=SELF)
     def enable_requested(self, iq: Stanza, origin: Session) -> None:
@@ -57,6 +58,10 @@ class Carbons(Module):
     @iq_set(CARBONS, "disable", to=SELF)
     def disable_requested(self, iq: Stanza, origin: Session) -> None:
         self.disable(origin)
+
+    @inline_bind(CARBONS, "enable")
+    def enable_inline(self, element: Element, session: Session) -> None:
+        self.enable(session)
 
     def enable(self, session: Session) -> None:
         if session not in session.account.carbons:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from django.utils.translation import gettext_lazy as _
 
+from xmppd.protocol.element import Element
 from xmppd.protocol.namespaces import CLIENT_STATE
 from xmppd.protocol.stanza import Stanza
 from xmppd.protocol.stream.client_state import Holding
 from xmppd.protocol.stream.features import Has
 from xmppd.protocol.stream.management import Management
 from xmppd.server import hooks
-from xmppd.server.module import Module, StreamFeature, Xep, on
+from xmppd.server.module import Module, StreamFeature, Xep, inline_bind, on
 from xmppd.server.session import Session
 from xmppd.services.properties import Setting
 
@@ -20,6 +21,8 @@ class ClientState(Module):
 
     xep = Xep(352, "1.0.0", name="Client State Indication")
     stream_features = [StreamFeature(f"<csi xmlns='{CLIENT_STATE}'/>".encode(), needs=Has.AUTH)]
+
+    bind_features = [CLIENT_STATE]
 
     max_queue = Setting(
         "csi.max_queue",
@@ -37,7 +40,8 @@ class ClientState(Module):
         self.server.nonzas[f"{CLIENT_STATE}\ninactive"] = self.inactive
         self.server.nonzas[f"{CLIENT_STATE}\nactive"] = self.active
 
-    def inactive(self, element: Stanza, session: Session) -> None:
+    @inline_bind(CLIENT_STATE, "inactive")
+    def inactive(self, element: Stanza | Element, session: Session) -> None:
         if session.holding is None:
             session.holding = Holding(session.account.jid.bare_str, self.max_queue)
 
