@@ -70,11 +70,15 @@ def _fast_passwords() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None) -> Iterator[None]:
-    """Beside pytest-django's: the pool's connections end before the test database is dropped."""
+    """Beside pytest-django's: the connections of other threads end before the test database is dropped."""
     yield
+    from asgiref.sync import SyncToAsync
+    from django.db import connections
+
     from xmppd.services import db
 
     db.stop()
+    SyncToAsync.single_thread_executor.submit(connections.close_all).result()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from tests.browser.conftest import sign_in
-from tests.hearth import Hearth
+from tests.hearth import PASSWORD, Hearth
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 # Forms that no link of the menu or of a list leads to.
@@ -26,10 +26,16 @@ FORMS = (
 
 @pytest.fixture(scope="module")
 def hearth(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hearth]:
-    hearth = Hearth(tmp_path_factory.mktemp("hearth") / "home")
+    folder = tmp_path_factory.mktemp("hearth")
+    people = folder / "people.csv"
+    people.write_text(
+        "username,password,name,email,groups\n"
+        f"juliet,{PASSWORD},Juliet Capulet,,Verona\n"
+        f"romeo,{PASSWORD},Romeo Montague,romeo@example.org,Verona\n"
+    )
+    hearth = Hearth(folder / "home")
     hearth.set_up()
-    for username in ("juliet", "romeo"):
-        hearth.add_user(username)
+    hearth.manage("importusers", str(people), "--apply")
     hearth.start()
     yield hearth
     hearth.kill()
@@ -53,14 +59,13 @@ async def addresses_to_walk(page: Page, hearth: Hearth) -> list[str]:
     assert len(addresses) >= 6
     for section in ("users", "groups", "audit"):
         await page.goto(f"{hearth.console}/{section}/")
-        entry = page.locator(f'main a[href^="/{section}/"]').filter(has_not_text="Create")
-        hrefs = {await link.get_attribute("href") for link in await entry.all()}
+        links = page.locator(f'main a[href^="/{section}/"]')
+        hrefs = {await link.get_attribute("href") for link in await links.all()}
         details = sorted(href for href in hrefs if re.fullmatch(rf"/{section}/\d+/", href))
-        if details:
-            await page.goto(f"{hearth.console}{details[0]}")
-            tabs = await page.locator("main .tabs a").all()
-            addresses += [f"{hearth.console}{details[0]}"]
-            addresses += [f"{hearth.console}{await tab.get_attribute('href')}" for tab in tabs]
+        await page.goto(f"{hearth.console}{details[0]}")
+        tabs = await page.locator("main .tabs a").all()
+        addresses += [f"{hearth.console}{details[0]}"]
+        addresses += [f"{hearth.console}{await tab.get_attribute('href')}" for tab in tabs]
     return list(dict.fromkeys([*addresses, *(f"{hearth.console}/{form}" for form in FORMS)]))
 
 

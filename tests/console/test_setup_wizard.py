@@ -22,7 +22,7 @@ from django.test import Client
 from accounts import credentials, registry
 from accounts.models import AuditEntry, Domain, User
 from adminconsole.setup import probe, state
-from tests.tools import require_module
+from tests import postgresql
 from xmppd import bootstrap
 from xmppd.bus.messages import SetupFinished
 from xmppd.services import certificates, setup
@@ -329,22 +329,15 @@ def test_database_reasons_are_readable(wizard: Client, monkeypatch: pytest.Monke
 
 @pytest.mark.postgresql
 @pytest.mark.slow
-def test_a_real_postgresql(
-    wizard: Client, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))  # pgserver warns without one
-    folder = tmp_path_factory.mktemp("postgresql")
-    server = require_module("pgserver").get_server(folder)
-    try:
-        folder_of_socket = dict(parse_qsl(urlsplit(server.get_uri()).query))["host"]
+def test_a_real_postgresql(wizard: Client) -> None:
+    with postgresql.running() as address:
+        folder_of_socket = dict(parse_qsl(urlsplit(address).query))["host"]
         form = {"kind": "postgresql", "host": folder_of_socket, "name": "postgres", "user": "postgres"}
         answer(wizard, "language", "server")
         missing = wizard.post(url("database"), {**form, "name": "nothing"})
         assert "The server has no database “nothing”." in text_of(missing)
         assert "The database can be used." in text_of(wizard.post(url("database"), {**form, "test": "1"}))
         assert wizard.post(url("database"), form).headers["Location"] == url("accounts")
-    finally:
-        server.cleanup()
 
 
 def test_a_slow_database_server_is_given_up(monkeypatch: pytest.MonkeyPatch, fresh: Path) -> None:

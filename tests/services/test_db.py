@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 from django.utils import translation
 
-from tests.tools import require_module
+from tests.postgresql import running
 from xmppd.bootstrap import ROOT
 from xmppd.services import db as database
 from xmppd.services.db import DatabaseProblem, db
@@ -254,19 +254,15 @@ def test_reasons_are_read_from_what_drivers_say(text, code):
 
 
 @pytest.fixture(scope="module")
-def postgresql(tmp_path_factory):
+def postgresql():
     """Address of a real PostgreSQL, with a role `weak` that may create nothing."""
     import psycopg
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))  # pgserver warns without one
-        server = require_module("pgserver").get_server(tmp_path_factory.mktemp("postgresql"))
-    url = server.get_uri()
-    with psycopg.connect(url, autocommit=True) as session:
-        session.execute("CREATE ROLE weak LOGIN")
-        session.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
-    yield url
-    server.cleanup()
+    with running() as url:
+        with psycopg.connect(url, autocommit=True) as session:
+            session.execute("CREATE ROLE weak LOGIN")
+            session.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+        yield url
 
 
 @pytest.mark.postgresql

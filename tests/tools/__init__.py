@@ -1,10 +1,8 @@
 """What a test needs from the machine: without it the test skips, or fails where HEARTH_REQUIRE_TOOLS=1."""
 
 import glob
-import importlib
 import os
 import shutil
-from types import ModuleType
 from typing import NoReturn
 
 import pytest
@@ -30,11 +28,3 @@ def find_tool(*names: str) -> str | None:
 def require_tool(*names: str) -> str:
     """The path of a program; several names are alternatives: `require_tool("chromium", "google-chrome")`."""
     return find_tool(*names) or missing(f"{' or '.join(names)} is not installed")
-
-
-def require_module(name: str) -> ModuleType:
-    """An optional module, such as pgserver, which has no wheel for every Python."""
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        missing(f"the Python module {name} is not installed")
