@@ -82,6 +82,24 @@ class Row:
         parts = [part for part in re.split("[-_]", self.facts["cipher"]) if part not in KEY_EXCHANGES]
         return " ".join(part for part in parts if not part.startswith("SHA"))
 
+    @property
+    def extensions(self) -> list[tuple[str, str, str]]:
+        """Badges of what the client makes use of: tone, text, explanation."""
+        facts = self.facts
+        badges = []
+        if facts["is_detached"]:
+            text = _("The connection broke. The session waits for its client to come back.")
+            badges.append(("warn", _("Waiting"), text))
+        if facts["is_managed"]:
+            text = _("Stream management (XEP-0198) with resumption") if facts["is_resumable"] else ""
+            badges.append(("ok", "0198", text or _("Stream management (XEP-0198) without resumption")))
+        if facts["carbons"]:
+            badges.append(("neutral", _("Carbons"), _("Gets a copy of the user's other messages (XEP-0280)")))
+        if facts["is_inactive"]:
+            text = _("Nobody looks at the client: what is not urgent waits (XEP-0352)")
+            badges.append(("neutral", _("Inactive"), text))
+        return badges
+
     @cached_property
     def since(self) -> datetime:
         return datetime.fromisoformat(self.facts["since"])
@@ -125,6 +143,7 @@ SORTS: dict[str, Callable[[Row], Any]] = {
     "address": _address_key,
     "since": lambda row: row.since,
     "idle": lambda row: row.idle_seconds,
+    "queue": lambda row: row.queue + row.held,
     "traffic": lambda row: row.traffic,
 }
 PRESENCE_FILTERS: dict[str, frozenset[str]] = {

@@ -293,3 +293,24 @@ def test_a_stranger_is_asked_to_sign_in(stranger_client: Browser, url: str) -> N
     response = stranger_client.get(f"/sessions/{url}")
     assert response.status_code == 302
     assert response["Location"].startswith("/login/")
+
+
+def test_what_a_client_has_turned_on(owner_client: Browser, service: Service, people: Any) -> None:
+    """XEP-0198 with its queue, XEP-0280, XEP-0352; a broken connection that may come back."""
+    phone = people["phone"]
+    for xml in (
+        "<enable xmlns='urn:xmpp:sm:3' resume='true'/>",
+        "<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>",
+        "<inactive xmlns='urn:xmpp:csi:0'/>",
+        "<presence/>",
+    ):
+        service.run(phone.sends(xml))
+    desktop, row, romeo = rows(html_of(owner_client.get("/sessions/")))
+    assert all(text in row for text in ("0198", "Carbons", "Inactive", "1 + 1"))
+    assert not any(text in desktop + romeo for text in ("0198", "Carbons", "Inactive", "Waiting"))
+    service.run(phone.disconnects())
+    row = rows(html_of(owner_client.get("/sessions/?sort=-queue")))[0]
+    assert "juliet@example.org" in row
+    assert "Waiting" in row
+    html = html_of(owner_client.get("/sessions/details/" + of(phone.full)))
+    assert all(text in html for text in ("Waiting for the client", "1 stanza waits", "Carbons"))
