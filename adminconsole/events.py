@@ -13,6 +13,7 @@ from functools import partial
 
 from channels.layers import get_channel_layer
 
+from adminconsole import imports
 from adminconsole.samples import SAMPLE_SECONDS, history
 from xmppd.bus import channel, messages
 from xmppd.services import live
@@ -107,6 +108,7 @@ class Announcer:
 
     def _sample(self) -> None:
         self._sampling = self.loop.call_later(SAMPLE_SECONDS, self._sample)
+        self.loop.run_in_executor(None, imports.sweep)
         try:
             history.add(live.run_here("status", {}))
         except KeyError:  # the stream service does not run in this process

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -23,6 +24,10 @@ class Row:
 
     waiting: throttle.Waiting
     user_id: int | None
+
+    @property
+    def seconds_left(self) -> float:
+        return max(1.0, self.waiting.until - time.time())
 
     @property
     def until(self) -> datetime:
