@@ -178,7 +178,7 @@ def _warn_of_policy(row: Row, user: User) -> None:
     try:
         check_password_policy(row.password, user=user)
     except ValidationError as error:
-        row.messages += error.messages
+        row.messages += [_("Weak password: %(why)s") % {"why": message} for message in error.messages]
 
 
 def _refuse(row: Row, message: str) -> None:
@@ -196,7 +196,7 @@ def _mark_existing(rows: Iterable[Row]) -> None:
         for row in chunk:
             if row.domain and (row.domain.pk, row.username) in taken:
                 row.status = "exists"
-                row.messages.append(_("This user exists: nothing is changed."))
+                row.messages = [_("This user exists: nothing is changed.")]
 
 
 def _chunks(rows: Sequence[Row]) -> Iterator[list[Row]]:
