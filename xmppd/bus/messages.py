@@ -56,6 +56,15 @@ class PasswordChanged(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceRevoked(Message):
+    """A client is signed out: its sessions end. `agent` is the hash of its id; "" stands for all that have one."""
+
+    user_id: int
+    jid: str
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
 class RosterChanged(Message):
     """One item of a personal roster was written or removed."""
 

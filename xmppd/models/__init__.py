@@ -2,6 +2,7 @@
 
 from xmppd.models.archive import ArchivedMessage, ArchivePreferences
 from xmppd.models.blocklist import BlockedAddress
+from xmppd.models.device import Device, DeviceToken
 from xmppd.models.offline import OfflineMessage
 from xmppd.models.private import PrivateData
 from xmppd.models.report import Report
@@ -12,6 +13,8 @@ __all__ = [
     "ArchivePreferences",
     "ArchivedMessage",
     "BlockedAddress",
+    "Device",
+    "DeviceToken",
     "OfflineMessage",
     "PrivateData",
     "Report",

@@ -20,7 +20,15 @@ from accounts.credentials import ScramPasswordHasher, check_password, scram_keys
 from xmppd.protocol import sasl
 from xmppd.protocol.errors import SASLError
 from xmppd.protocol.jid import JID
-from xmppd.protocol.sasl.base import Challenge, Credentials, Done, Mechanism, NeedKeys, Step
+from xmppd.protocol.sasl.base import (
+    Challenge,
+    Credentials,
+    Done,
+    Mechanism,
+    NeedKeys,
+    NeedPasswordCheck,
+    Step,
+)
 from xmppd.protocol.sasl.scram import downgrade_protection
 from xmppd.server.completion import Completion
 from xmppd.services.db import db
@@ -82,18 +90,19 @@ class Login:
     __slots__ = ("account", "connection", "mechanism", "request", "server")
 
     def __init__(self, connection: ClientConnection, event: AuthRequested) -> None:
-        name = event.mechanism
         self.request = event.request
         self.connection = connection
         self.server = connection.server
         self.account: Account | None = None
-        stream = connection.stream
-        self.mechanism: Mechanism = sasl.create(
+        self.mechanism = self._mechanism(event.mechanism, connection.stream)
+
+    def _mechanism(self, name: str, stream: ClientStream) -> Mechanism:
+        return sasl.create(
             name,
             domain=stream.domain,
             secret=self.server.authentication.secret,
             offered=stream.offered,
-            channel_bindings=connection.channel_bindings(with_data=name.endswith("-PLUS")),
+            channel_bindings=self.connection.channel_bindings(with_data=name.endswith("-PLUS")),
             iterations=ScramPasswordHasher.iterations,
             attributes=_attributes(name, stream),
         )
@@ -140,12 +149,7 @@ class Login:
             is_remote = bool(settings.CONFIG.redis_url)
             self._check_throttle(await db(throttle.check, *who) if is_remote else throttle.check(*who))
             account = await self.server.authentication.account(self.jid, self.connection.address)
-            credentials: Credentials
-            if isinstance(step, NeedKeys):
-                credentials = scram_keys(account.password, step.hash_name) if account else None
-            else:
-                encoded = account.password if account else None
-                credentials = await db(check_password, encoded, step.password)  # type: ignore[union-attr]
+            credentials = await self._credentials(step, account)
             self.account = account
             if not self.connection.is_closed:
                 self._do(self.mechanism.supply, credentials)
@@ -154,6 +158,13 @@ class Login:
         except Exception:
             log.exception("login on %s", self.connection)
             self._fail(SASLError("temporary-auth-failure"))
+
+    async def _credentials(self, step: Step, account: Account | None) -> Credentials:
+        encoded = account.password if account else None
+        if isinstance(step, NeedKeys):
+            return scram_keys(encoded, step.hash_name) if encoded is not None else None
+        assert isinstance(step, NeedPasswordCheck)
+        return await db(check_password, encoded, step.password)
 
     def _check_throttle(self, wait_seconds: float) -> None:
         if wait_seconds > 0:
@@ -176,7 +187,7 @@ class Login:
         if self.request is None:
             self.connection.logged_in(account, self.mechanism, data)
         else:
-            self.server.spawn(Completion(self.connection, account, self.mechanism, data, self.request).run())
+            self.server.spawn(Completion(self.connection, account, self, data, self.request).run())
 
     def _fail(self, error: SASLError) -> None:
         if self.connection.is_closed:

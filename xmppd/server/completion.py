@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from xmppd.protocol.element import Element
 from xmppd.protocol.errors import SASLError
 from xmppd.protocol.namespaces import SASL2
-from xmppd.protocol.sasl.base import Mechanism
 from xmppd.protocol.stream.sasl2 import Request
 from xmppd.protocol.writer import write
 from xmppd.server import hooks
 
 if TYPE_CHECKING:
     from xmppd.server.account import Account
+    from xmppd.server.authentication import Login
     from xmppd.server.connection import ClientConnection
     from xmppd.server.session import Session
 
@@ -38,6 +38,7 @@ class Completion:
         "connection",
         "data",
         "is_resumed",
+        "login",
         "mechanism",
         "request",
         "server",
@@ -49,14 +50,15 @@ class Completion:
         self,
         connection: ClientConnection,
         account: Account,
-        mechanism: Mechanism,
+        login: Login,
         data: bytes | None,
         request: Request,
     ) -> None:
         self.connection = connection
         self.server = connection.server
         self.account = account
-        self.mechanism = mechanism
+        self.login = login
+        self.mechanism = login.mechanism
         self.data = data
         self.request = request
         self.session: Session | None = None

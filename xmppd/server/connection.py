@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from xmppd.protocol.errors import StanzaError, StreamError
 from xmppd.protocol.jid import JID, JIDError, prepare_resource
+from xmppd.protocol.sasl import ht
 from xmppd.protocol.sasl.base import Mechanism
 from xmppd.protocol.stanza import Stanza
 from xmppd.protocol.stream.c2s import ClientStream
@@ -31,6 +32,7 @@ from xmppd.server import hooks
 from xmppd.server.authentication import Login
 from xmppd.server.limits import CONFLICT, MAX_SESSIONS
 from xmppd.server.session import Session
+from xmppd.server.token_login import TokenLogin
 
 if TYPE_CHECKING:
     from xmppd.server.account import Account
@@ -149,7 +151,8 @@ class ClientConnection:
             if self.session is not None:
                 self.session.receive(event)
         elif isinstance(event, AuthRequested):
-            self._login = Login(self, event)
+            is_token = event.mechanism in ht.MECHANISMS
+            self._login = TokenLogin(self, event) if is_token else Login(self, event)
             self._login.start(event.initial)
         elif isinstance(event, AuthResponse):
             assert self._login is not None

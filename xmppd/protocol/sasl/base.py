@@ -5,6 +5,7 @@ A mechanism is fed what the client sent (`start`, then `respond`) and answers wi
     Challenge          send it, feed the client's answer to `respond`
     NeedKeys           look the stored SCRAM keys up, feed them (None: no such account) to `supply`
     NeedPasswordCheck  have the account's provider check the password, feed True or False to `supply`
+    NeedTokens         look up the tokens that the client may have, feed them to `supply`
     Done               the client is who it says; `data` goes along with <success/>
 
 or raises SASLError, after which the mechanism is of no more use. It never waits: the caller may look
@@ -14,7 +15,7 @@ things up as slowly as it must before it calls `supply`.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from xmppd.protocol.errors import SASLError
@@ -53,6 +54,14 @@ class NeedPasswordCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class NeedTokens:
+    """`username` is a prepared localpart; wanted are the tokens that are good for this `mechanism`."""
+
+    username: str
+    mechanism: str
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """`authzid` is '' or the bare JID of the account itself. `data` is None where the mechanism has none."""
 
@@ -61,8 +70,8 @@ class Done:
     data: bytes | None = None
 
 
-Step = Challenge | NeedKeys | NeedPasswordCheck | Done
-Credentials = ScramKeys | bool | None
+Step = Challenge | NeedKeys | NeedPasswordCheck | NeedTokens | Done
+Credentials = ScramKeys | Sequence[str] | bool | None
 
 
 class Mechanism:

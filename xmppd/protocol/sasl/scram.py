@@ -112,7 +112,7 @@ class Scram(Mechanism):
             raise SASLError("not-authorized", "Server does support channel binding")
 
     def _challenge(self, credentials: Credentials) -> Step:
-        if isinstance(credentials, bool):
+        if credentials is not None and not isinstance(credentials, ScramKeys):
             raise TypeError("SCRAM needs keys")
         self._is_known = credentials is not None
         if credentials is None:

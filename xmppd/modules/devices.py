@@ -1,0 +1,182 @@
+"""The devices of each account: a list that their user and administrators see, and from which they sign one out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from django.utils.formats import date_format
+from django.utils.timezone import localtime
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from accounts.models import User
+from xmppd.bus import channel
+from xmppd.bus.messages import DeviceRevoked, Message, PasswordChanged, UserLocked
+from xmppd.modules.adhoc import AdHoc, Ask, Call, Command, Done, Values
+from xmppd.protocol.dataforms import Field, Form, Option
+from xmppd.protocol.errors import StanzaError, StreamError
+from xmppd.protocol.stream.sasl2 import UserAgent
+from xmppd.server import hooks
+from xmppd.server.account import Account
+from xmppd.server.connection import ClientConnection
+from xmppd.server.module import Module, on
+from xmppd.server.session import Session
+from xmppd.services import devices
+from xmppd.services.db import db
+from xmppd.services.writebehind import WriteBehind
+
+NS = "urn:hearth:devices"
+
+
+class Devices(Module):
+    """A device is an installation of a client that says its id when it logs in (XEP-0388); others have no row."""
+
+    async def start(self) -> None:
+        self._rows: WriteBehind[devices.Seen] = WriteBehind("devices", devices.record)
+        self._loop = asyncio.get_running_loop()
+        self._ends: list[Callable[[], None]] = [
+            channel.subscribe(DeviceRevoked, lambda message: self._call(self._revoked, message)),
+            channel.subscribe(PasswordChanged, lambda message: self._call(self._forget_tokens, message)),
+            channel.subscribe(UserLocked, lambda message: self._call(self._forget_tokens, message)),
+        ]
+        self.server.module(AdHoc).add(
+            Command(f"{NS}#list", gettext_lazy("My devices"), self._list),
+            Command(f"{NS}#rename", gettext_lazy("Name one of my devices"), self._ask_rename),
+            Command(f"{NS}#sign-out", gettext_lazy("Sign out one of my devices"), self._ask_sign_out),
+        )
+
+    async def stop(self) -> None:
+        for end in self._ends:
+            end()
+        await self._rows.close()
+
+    def _call(self, handler: Callable[[Any], None], message: Message) -> None:
+        """Bus messages come on any thread."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(handler, message)
+
+    # -- who is here
+
+    @on(hooks.session_bound)
+    @on(hooks.session_resumed)
+    def came(self, session: Session) -> None:
+        self._note(session, is_login=True)
+
+    @on(hooks.session_closed)
+    def went(self, session: Session) -> None:
+        self._note(session, is_login=False)
+
+    def _note(self, session: Session, *, is_login: bool) -> None:
+        connection = session.connection
+        if connection.user_agent.id:
+            row = seen(
+                connection,
+                session.account,
+                connection.user_agent,
+                connection.mechanism,
+                resource=session.jid.resource,
+                is_login=is_login,
+            )
+            self._rows.add((is_login, row.user_id, row.agent), row)
+
+    # -- who shall not be here any more
+
+    def _revoked(self, message: DeviceRevoked) -> None:
+        gone = StreamError("not-authorized", "this device was signed out")
+        account = self.server.directory.online.get(message.jid)
+        for session in list(account.sessions.values()) if account else []:
+            if _is_of(session.connection, message.agent):
+                session.close(gone)
+        for connection in list(self.server.connections):  # logged in, nothing bound yet
+            who = connection.account
+            is_waiting = who is not None and connection.session is None and who.jid.bare_str == message.jid
+            if is_waiting and _is_of(connection, message.agent):
+                connection.close(gone)
+
+    def _forget_tokens(self, message: PasswordChanged | UserLocked) -> None:
+        self.server.spawn(db(devices.forget_tokens, message.user_id))
+
+    # -- what a user can do
+
+    async def _entries(self, call: Call) -> list[devices.Entry]:
+        await self._rows.flush()
+        return await db(devices.list_devices, call.user_id)
+
+    async def _list(self, call: Call) -> Done:
+        entries = await self._entries(call)
+        if not entries:
+            return Done(_("No device is known."))
+        online = {
+            devices.agent_key(session.connection.user_agent.id)
+            for session in call.session.account.sessions.values()
+        }
+        lines = [_describe(entry, is_online=entry.agent in online) for entry in entries]
+        form = Form(NS, [Field("devices", "text-multi", _("Devices"), value=lines)], title=_("My devices"))
+        return Done(payload=form.to_element("result"))
+
+    async def _ask_rename(self, call: Call) -> Ask | Done:
+        label = Field(
+            "label", label=_("Name"), description=_("Empty: the name that the device has by itself.")
+        )
+        return await self._choose(call, self._rename, label)
+
+    async def _ask_sign_out(self, call: Call) -> Ask | Done:
+        return await self._choose(call, self._sign_out)
+
+    async def _choose(self, call: Call, then: Any, *more: Field) -> Ask | Done:
+        entries = await self._entries(call)
+        if not entries:
+            return Done(_("No device is known."))
+        options = [Option(str(entry.id), _describe(entry)) for entry in entries]
+        choice = Field("device", "list-single", _("Device"), options=options, is_required=True)
+        return Ask(Form(NS, [choice, *more]), then)
+
+    async def _rename(self, call: Call, values: Values) -> Done:
+        user = await User.objects.aget(pk=call.user_id)
+        label = str(values.get("label") or "")[: devices.MAX_LABEL_CHARS]
+        if not await db(devices.rename, user, int(str(values["device"])), label, actor=call.actor):
+            raise StanzaError("item-not-found")
+        return Done(_("The device has its name."))
+
+    async def _sign_out(self, call: Call, values: Values) -> Done:
+        user = await User.objects.aget(pk=call.user_id)
+        if not await db(devices.revoke, user, int(str(values["device"])), actor=call.actor):
+            raise StanzaError("item-not-found")
+        return Done(_("The device is signed out. It comes in again with the password only."))
+
+
+def seen(
+    connection: ClientConnection,
+    account: Account,
+    agent: UserAgent,
+    mechanism: str,
+    *,
+    resource: str = "",
+    is_login: bool = True,
+) -> devices.Seen:
+    """The row for a client that is here now."""
+    return devices.Seen(
+        account.id,
+        devices.agent_key(agent.id),
+        agent.software,
+        agent.device,
+        resource,
+        mechanism,
+        connection.address,
+        connection.server.clock.now(),
+        is_login,
+    )
+
+
+def _is_of(connection: ClientConnection, agent: str) -> bool:
+    """`agent` '' stands for all that have an id."""
+    own = connection.user_agent.id
+    return bool(own) and agent in ("", devices.agent_key(own))
+
+
+def _describe(entry: devices.Entry, *, is_online: bool = False) -> str:
+    when = _("online") if is_online else date_format(localtime(entry.last_seen), "SHORT_DATETIME_FORMAT")
+    software = entry.software if entry.software != entry.name else ""
+    return " · ".join(part for part in (entry.name, software, entry.address, str(when)) if part)

@@ -1,0 +1,288 @@
+"""The devices of an account, and the tokens by which they log in again (XEP-0484).
+
+A token is an HMAC, with the server's secret key, over what its row says. Who has read the database but not that key
+(it stands in HEARTH_HOME) can log in with none; and since the row names the password's keys of its day, a new password
+ends all tokens, whoever set it and however.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from accounts import audit
+from accounts.audit import Actor
+from accounts.models import User
+from accounts.services.checks import clean_text, require_manages
+from xmppd.bus.channel import publish
+from xmppd.bus.messages import DeviceRevoked
+from xmppd.models import Device, DeviceToken
+from xmppd.services.properties import Setting
+
+MAX_DEVICES = Setting(
+    "devices.max_per_user",
+    int,
+    50,
+    _("Devices of one user that are remembered; beyond it the one that was away longest is forgotten."),
+    minimum=1,
+    maximum=1000,
+)
+MAX_LABEL_CHARS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A device at a login, or (`is_login` false) at the end of a session. `agent` is what agent_key() made of the
+    client's id.
+    """
+
+    user_id: int
+    agent: str
+    software: str
+    device: str
+    resource: str
+    mechanism: str
+    address: str
+    at: datetime
+    is_login: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """`text` is the secret that the client has; `has_others`: the device has more tokens than this."""
+
+    id: int
+    text: str = field(repr=False)
+    created: datetime
+    expires: datetime
+    is_used: bool
+    has_others: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A device for lists; `token_expires` is None where it must log in with the password."""
+
+    id: int
+    label: str
+    software: str
+    device: str
+    resource: str
+    mechanism: str
+    address: str
+    first_seen: datetime
+    last_seen: datetime
+    token_expires: datetime | None
+    agent: str
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        return self.label or self.device or self.software or self.resource
+
+
+def agent_key(agent_id: str) -> str:
+    """What is kept of a client's id, 122 random bits: nobody finds the id to a hash."""
+    return hashlib.sha256(agent_id.encode()).hexdigest()
+
+
+# -- who was here
+
+
+def record(rows: Sequence[Seen]) -> None:
+    """Write what was seen, in order; rows of accounts that are gone are left out."""
+    known = set(User.objects.filter(pk__in={row.user_id for row in rows}).values_list("pk", flat=True))
+    for row in rows:
+        if row.user_id in known:
+            _record(row)
+
+
+@transaction.atomic
+def _record(row: Seen) -> int | None:
+    """The device's id; None where a session of a revoked one ended."""
+    values: dict[str, object] = {"last_seen": row.at}
+    if row.is_login:
+        values |= {
+            name: getattr(row, name) for name in ("software", "device", "resource", "mechanism", "address")
+        }
+    known = Device.objects.filter(user_id=row.user_id, agent=row.agent)
+    if not known.update(**values):
+        if not row.is_login:
+            return None
+        defaults = {**values, "first_seen": row.at}
+        device, _is_new = Device.objects.get_or_create(
+            user_id=row.user_id, agent=row.agent, defaults=defaults
+        )
+        _forget_oldest(row.user_id)
+        return device.pk
+    return known.values_list("pk", flat=True).first()
+
+
+def _forget_oldest(user_id: int) -> None:
+    devices = Device.objects.filter(user_id=user_id).order_by("-last_seen", "-pk")
+    ids = list(devices.values_list("pk", flat=True)[MAX_DEVICES.value :])
+    if ids:
+        Device.objects.filter(pk__in=ids).delete()
+
+
+def list_devices(user_id: int) -> list[Entry]:
+    """The devices of an account, the last seen first."""
+    devices = Device.objects.filter(user_id=user_id).order_by("-last_seen", "-pk")
+    password = User.objects.filter(pk=user_id).values_list("password", flat=True).first() or ""
+    alive = DeviceToken.objects.filter(
+        device__user_id=user_id, credential=credential_of(password), expires__gt=timezone.now()
+    )
+    expires = dict(alive.order_by("expires").values_list("device_id", "expires"))
+    return [
+        Entry(
+            device.pk,
+            device.label,
+            device.software,
+            device.device,
+            device.resource,
+            device.mechanism,
+            device.address,
+            device.first_seen,
+            device.last_seen,
+            expires.get(device.pk),
+            device.agent,
+        )
+        for device in devices
+    ]
+
+
+def count(user_id: int) -> int:
+    return Device.objects.filter(user_id=user_id).count()
+
+
+def find(user_id: int, device_id: int) -> Entry | None:
+    return next((entry for entry in list_devices(user_id) if entry.id == device_id), None)
+
+
+@transaction.atomic
+def rename(user: User, device_id: int, label: str, *, actor: Actor) -> bool:
+    """Give it a name; "" takes that back. False where the account has no such device."""
+    require_manages(actor, user, self_too=True)
+    label = clean_text("label", label, MAX_LABEL_CHARS)
+    device = Device.objects.filter(user=user, pk=device_id).first()
+    if device is None:
+        return False
+    before, device.label = device.label, label
+    if label != before:
+        device.save(update_fields=["label"])
+        audit.record(actor, "device-renamed", user.jid, before={"name": before}, after={"name": label})
+    return True
+
+
+@transaction.atomic
+def revoke(user: User, device_id: int, *, actor: Actor) -> bool:
+    """Sign the device out: its sessions end, its tokens are worth nothing. It comes in again with the password.
+
+    False where the account has no such device.
+    """
+    require_manages(actor, user, self_too=True)
+    entry = find(user.pk, device_id)
+    if entry is None:
+        return False
+    Device.objects.filter(pk=device_id).delete()
+    audit.record(actor, "device-signed-out", user.jid, detail=entry.name)
+    publish(DeviceRevoked(user_id=user.pk, jid=user.jid, agent=entry.agent))
+    return True
+
+
+@transaction.atomic
+def revoke_all(user: User, *, actor: Actor) -> int:
+    """Sign all devices out; the number."""
+    require_manages(actor, user, self_too=True)
+    number = count(user.pk)
+    if number:
+        Device.objects.filter(user=user).delete()
+        audit.record(actor, "devices-signed-out", user.jid, detail=str(number))
+        publish(DeviceRevoked(user_id=user.pk, jid=user.jid, agent=""))
+    return number
+
+
+# -- tokens
+
+
+def credential_of(password_encoded: str) -> str:
+    """A fingerprint of what the account's password column holds."""
+    return hashlib.sha256(password_encoded.encode()).hexdigest()[:32]
+
+
+def tokens(user_id: int, agent: str, mechanism: str, password_encoded: str) -> list[Token]:
+    """Those that this device may log in with by this mechanism, the newest first."""
+    rows = list(
+        DeviceToken.objects.filter(
+            device__user_id=user_id,
+            device__agent=agent,
+            credential=credential_of(password_encoded),
+            expires__gt=timezone.now(),
+        ).order_by("-expires", "-pk")
+    )
+    return [
+        Token(row.pk, _text(row, user_id, agent), row.created, row.expires, row.is_used, len(rows) > 1)
+        for row in rows
+        if row.mechanism == mechanism
+    ]
+
+
+@transaction.atomic
+def issue(row: Seen, mechanism: str, password_encoded: str, lifetime: timedelta) -> Token:
+    """A new token for the device that has just proved who it is; those that were issued and never used end
+    (XEP-0484 3.5).
+    """
+    device_id = _record(row)
+    assert device_id is not None
+    now = timezone.now()
+    others = DeviceToken.objects.filter(device_id=device_id)
+    (others.filter(is_used=False) | others.filter(expires__lte=now)).delete()
+    token = DeviceToken.objects.create(
+        device_id=device_id,
+        mechanism=mechanism,
+        nonce=secrets.token_hex(16),
+        credential=credential_of(password_encoded),
+        created=now,
+        expires=now + lifetime,
+    )
+    text = _text(token, row.user_id, row.agent)
+    return Token(token.pk, text, token.created, token.expires, is_used=False)
+
+
+@transaction.atomic
+def use(token: Token, *, count: int | None = None, invalidate: bool = False) -> bool:
+    """The token was proved: older ones of its device end (3.5). False where it has ended meanwhile, or where `count`
+    is not above that of an earlier login: somebody says again what was said before (3.4).
+    """
+    row = DeviceToken.objects.filter(pk=token.id)
+    if count is None:
+        is_good = row.update(is_used=True)
+    else:
+        is_good = row.filter(count__lt=count).update(is_used=True, count=count)
+    if not is_good:
+        return False
+    siblings = DeviceToken.objects.filter(device__tokens=token.id).exclude(pk=token.id)
+    ended = list(siblings.filter(expires__lte=token.expires).values_list("pk", flat=True))
+    DeviceToken.objects.filter(pk__in=[*ended, *([token.id] if invalidate else [])]).delete()
+    return True
+
+
+def forget_tokens(user_id: int) -> int:
+    """End all tokens of an account; the number of rows."""
+    return DeviceToken.objects.filter(device__user_id=user_id).delete()[0]
+
+
+def _text(row: DeviceToken, user_id: int, agent: str) -> str:
+    parts = ("fast-token", str(user_id), agent, row.mechanism, row.credential, row.nonce)
+    digest = hmac.digest(settings.SECRET_KEY.encode(), "\0".join(parts).encode(), "sha256")
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
