@@ -44,6 +44,8 @@ SECTION_TITLES: dict[str, Any] = {
     "connections": gettext_lazy("Connections"),
     "console": gettext_lazy("Admin console"),
     "csi": gettext_lazy("Idle clients"),
+    "devices": gettext_lazy("Devices"),
+    "fast": gettext_lazy("Quick login (FAST)"),
     "groups": gettext_lazy("Groups"),
     "messages": gettext_lazy("Messages"),
     "offline": gettext_lazy("Offline messages"),

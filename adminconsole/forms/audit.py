@@ -51,6 +51,9 @@ ACTIONS: dict[str, tuple[str | Promise, str]] = {
     "login-unblocked": (gettext_lazy("Ended a sign-in lock-out"), "unlock"),
     "session-closed": (gettext_lazy("Closed a session"), "power"),
     "sessions-closed": (gettext_lazy("Closed all sessions of a user"), "power"),
+    "device-renamed": (gettext_lazy("Renamed a device"), "edit"),
+    "device-signed-out": (gettext_lazy("Signed out a device"), "logout"),
+    "devices-signed-out": (gettext_lazy("Signed out all devices of a user"), "logout"),
     "message-sent": (gettext_lazy("Sent a message"), "send"),
 }
 
@@ -179,14 +182,22 @@ class Entry:
         """One line for the table: the detail, or what changed."""
         if self.row.detail:
             return str(TERMS.get(self.row.detail, self.row.detail))
-        parts = [
-            f"{change.name}: {change.before or '–'} → {change.after or '–'}"
-            if change.before is not None and change.after is not None
-            else f"{change.name}: {change.before or change.after}"
-            for change in self.changes
-            if change.before or change.after
-        ]
-        return "; ".join(parts)
+        parts = []
+        for change in self.changes:
+            if not change.before and not change.after:
+                continue
+            is_known = change.before is not None and change.after is not None
+            text = _("%(field)s: %(before)s → %(after)s") if is_known else _("%(field)s: %(value)s")
+            parts.append(
+                text
+                % {
+                    "field": change.name,
+                    "before": change.before or "–",
+                    "after": change.after or "–",
+                    "value": change.before or change.after,
+                }
+            )
+        return _("; ").join(parts)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from django import forms
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from accounts import roles
 from accounts.fields import MAX_NAME_CHARS
@@ -124,7 +125,7 @@ class RoleFields(forms.Form):
 
 class ProfileFields(forms.Form):
     name = forms.CharField(
-        label=_("Name"),
+        label=pgettext_lazy("of a person", "Name"),
         required=False,
         max_length=MAX_NAME_CHARS,
         help_text=_("Shown to others in shared contact lists."),

@@ -13,7 +13,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import path
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, pgettext
 
 from accounts import services
 from accounts.models import User
@@ -148,7 +148,7 @@ def report_file(request: HttpRequest, token: str) -> HttpResponseBase:
         [row.line, row.jid, row.name, "|".join(row.groups), words[row.status], " ".join(row.messages)]
         for row in job.rows()
     )
-    header = [_("Line"), _("User"), _("Name"), _("Groups"), _("Result"), _("Remarks")]
+    header = [_("Line"), _("User"), pgettext("of a person", "Name"), _("Groups"), _("Result"), _("Remarks")]
     return download(request, "hearth-import-report.csv", header, lambda: islice(rows, CHUNK))
 
 
