@@ -26,6 +26,7 @@ os.environ["HEARTH_HOME"] = _home
 os.environ["DATABASE_URL"] = os.environ.get("HEARTH_TEST_DATABASE_URL", "")
 os.environ.pop("REDIS_URL", None)
 os.environ["DJANGO_SETTINGS_MODULE"] = "xmppd.settings"
+os.environ["LC_ALL"] = "C.UTF-8"  # commands speak the language of the shell
 
 from django.conf import settings  # noqa: E402
 
