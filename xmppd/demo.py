@@ -31,8 +31,18 @@ def environment() -> dict[str, str]:
     return {**os.environ, **ENVIRONMENT, "HEARTH_HOME": home, "DATABASE_URL": "", "REDIS_URL": ""}
 
 
-def fill() -> None:
-    """Make the users that are missing."""
+def is_demo(config: bootstrap.Config) -> bool:
+    """Whether this home was made by a demo: no other one may get users with a known password."""
+    return _marker(config).exists()
+
+
+def _marker(config: bootstrap.Config) -> Path:
+    return config.home / "demo"
+
+
+def fill(config: bootstrap.Config) -> None:
+    """Make the users, once."""
+    _marker(config).touch()
     actor = Actor("demo", "system")
     if User.objects.by_jid(f"jane@{DOMAIN}") is not None:
         return

@@ -97,7 +97,13 @@ def _lock_home(config: bootstrap.Config) -> Any:
 def _prepare(options: Options) -> None:
     """Database and set-up, before anything listens."""
     config: bootstrap.Config = settings.CONFIG
-    if config.is_set_up or setup.is_set_up():
+    is_set_up = config.is_set_up or setup.is_set_up()
+    if options.demo and is_set_up and not demo.is_demo(config):
+        raise StartError(
+            _("%s holds a server of yours, not a demo. Unset HEARTH_HOME, or set it to another folder.")
+            % config.home
+        )
+    if is_set_up:
         _check_database(config)
         db.migrate()
     else:
@@ -109,7 +115,7 @@ def _prepare(options: Options) -> None:
             text = "; ".join(error.messages) if isinstance(error, ValidationError) else str(error)
             raise StartError(_("The set-up from the environment failed: %s") % text) from error
     if options.demo:
-        demo.fill()
+        demo.fill(config)
 
 
 def _check_database(config: bootstrap.Config) -> None:
@@ -142,11 +148,16 @@ class Application:
         self._stopping = False
         self._exit_code = 0
 
+    @property
+    def has_console(self) -> bool:
+        """An empty HEARTH_CONSOLE_PORT turns the console off, as `--no-web` does."""
+        return self.options.web and self.config.ports["console"] is not None
+
     # -- running
 
     def run(self) -> int:
         asyncio.set_event_loop(self.loop)
-        if self.options.web:
+        if self.has_console:
             self.console_socket = self._bind_console()
             self.console_address = self.console_socket.getsockname()[:2]
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -156,7 +167,7 @@ class Application:
         try:
             self.loop.run_until_complete(self._start())
             self._print_banner()
-            if self.options.web:
+            if self.has_console:
                 self._run_web()
             else:
                 self.loop.run_forever()
@@ -167,7 +178,13 @@ class Application:
     async def _start(self) -> None:
         if self.options.xmpp:
             channel.set_server_process(True)
-            await self.control.start()
+            try:
+                await self.control.start()
+            except OSError as error:
+                text = _(
+                    "The control socket %(path)s cannot be made (%(reason)s). Set HEARTH_HOME to a shorter path."
+                )
+                raise StartError(text % {"path": self.control.path, "reason": error}) from error
             if setup.is_set_up():
                 await self._start_xmpp()
         if self.options.reload:
@@ -237,6 +254,14 @@ class Application:
             raise StartError(_("The database holds no domain; run `manage.py setup`."), EXIT_NO_DATABASE)
         if not certificates.has_certificate(self.config):
             certificates.install_self_signed(self.config, domains[0], self.config.hostname)
+        elif (problem := certificates.problem(self.config)) is not None:
+            raise StartError(
+                _(
+                    "The certificate in %(folder)s cannot be used: %(problem)s. "
+                    "Mend it, or move both files away to have a new one made."
+                )
+                % {"folder": self.config.certificate_path.parent, "problem": problem}
+            )
         self.certificate = Certificate(self.config.certificate_path, self.config.key_path)
         server = Server(domains[0], domains=domains[1:])
         server.has_tls = self.certificate.context is not None
@@ -328,10 +353,7 @@ class Application:
 
     def _bind_console(self) -> socket.socket:
         port = self.config.ports["console"]
-        if port is None:
-            raise StartError(
-                _("HEARTH_CONSOLE_PORT is empty; use `serve --no-web` to run without the console.")
-            )
+        assert port is not None
         host = self.config.console_bind
         if host is None:
             host = "127.0.0.1" if setup.is_set_up() and setup.LOCALHOST_ONLY.value else ""

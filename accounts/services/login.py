@@ -54,10 +54,10 @@ def authenticate(
         login_failed(account=account, address=address, mechanism=mechanism, service=service, reason=reason)
         raise LoginRefused(reason)
     if user.is_locked():
-        _log_failure(account, address, mechanism, service, "locked")
+        log_failure(account, address, mechanism, service, "locked")
         raise LoginRefused("locked")
     if require_role and not user.role:
-        _log_failure(account, address, mechanism, service, "no-role")
+        log_failure(account, address, mechanism, service, "no-role")
         raise LoginRefused("no-role")
     login_succeeded(account=account, address=address)
     if credentials.must_update(user.password):
@@ -70,14 +70,14 @@ def may_try(*, account: str, address: str, mechanism: str, service: str) -> None
     """Raise LoginRefused("throttled") while this account and address, or the address, have to wait."""
     wait = throttle.check(account, address)
     if wait > 0:
-        _log_failure(account, address, mechanism, service, "throttled")
+        log_failure(account, address, mechanism, service, "throttled")
         raise LoginRefused("throttled", wait)
 
 
 def login_failed(*, account: str, address: str, mechanism: str, service: str, reason: str) -> None:
     """Count and log a failed attempt that somebody else judged (SCRAM)."""
     throttle.failed(account, address)
-    _log_failure(account, address, mechanism, service, reason)
+    log_failure(account, address, mechanism, service, reason)
 
 
 def login_succeeded(*, account: str, address: str) -> None:
@@ -90,7 +90,7 @@ def unblock(*, account: str = "", address: str, actor: Actor) -> None:
     audit.record(actor, "login-unblocked", account or address, detail=address if account else "")
 
 
-def _log_failure(account: str, address: str, mechanism: str, service: str, reason: str) -> None:
+def log_failure(account: str, address: str, mechanism: str, service: str, reason: str) -> None:
     """The line that fail2ban and people look for. Its form is stable; a name cannot forge another."""
     log.warning(
         "auth-failed user=%s ip=%s mech=%s service=%s reason=%s",

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from django.conf import settings
@@ -137,14 +138,21 @@ def test_domains_covered():
     assert not facts.covers("a.b.example.net")
 
 
-def test_pair_is_recognised_only_when_it_fits_together(config):
+def test_pair_can_be_used_only_when_it_fits_together(config):
     assert not certificates.has_certificate(config)
     certificates.install_self_signed(config, "example.org")
-    assert certificates.has_certificate(config)
+    assert certificates.problem(config) is None
     config.key_path.write_text(certificates.make_self_signed("example.org")[1])
-    assert not certificates.has_certificate(config)
+    assert "does not belong" in certificates.problem(config)
     config.key_path.write_text("rubbish")
-    assert not certificates.has_certificate(config)
+    assert "no PEM" in certificates.problem(config)
+    key = ec.generate_private_key(ec.SECP256R1())
+    encrypted = serialization.BestAvailableEncryption(b"secret")
+    config.key_path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encrypted)
+    )
+    assert "encrypted" in certificates.problem(config)
+    assert certificates.has_certificate(config)  # what somebody put there is never replaced
 
 
 def test_file_that_is_no_certificate_is_an_error(config):

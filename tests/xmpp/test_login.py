@@ -14,6 +14,7 @@ from accounts.credentials import ScramPasswordHasher
 from tests.conversation import MemoryConnection, settled
 from tests.xmpp.test_session import BIND, HEADER
 from xmppd.protocol.stream.features import Has
+from xmppd.server import authentication
 
 PASSWORD = "correct horse"
 SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
@@ -502,7 +503,7 @@ async def test_failed_logins_are_logged_in_one_line(server, alice_exists, caplog
     lines = [record.getMessage() for record in caplog.records if record.name == "hearth.auth"]
     assert (
         lines[0]
-        == "auth-failed user=alice@example.org ip=192.0.2.1 mech=PLAIN service=c2s reason=not-authorized"
+        == "auth-failed user=alice@example.org ip=192.0.2.1 mech=PLAIN service=c2s reason=wrong-password"
     )
     assert all("\n" not in line and "my secret" not in line for line in lines)
     assert len(lines) == 2
@@ -520,14 +521,14 @@ async def test_database_failure_is_told_as_temporary(server, alice_exists, monke
     assert "<success" in await Wire(server).plain("alice")
 
 
-async def test_work_for_known_and_unknown_names_is_the_same(server, alice_exists):
-    """Rows 11 and 12: both wait for a look-up, whether the account stands in memory or not."""
+async def test_work_for_known_and_unknown_names_is_the_same(server, alice_exists, monkeypatch):
+    """Both are answered after the same time, whether the account stands in memory, in the database or nowhere."""
     await Wire(server, "198.51.100.7").plain("alice")  # in memory now, by somebody elsewhere
-    server.authentication._lookup_seconds = 0.05
+    monkeypatch.setattr(authentication, "LOOKUP_SECONDS", 0.05)
     spent = []
     for name in ("alice", "nobody"):
         wire = Wire(server)
         started = time.monotonic()
         await wire.auth("SCRAM-SHA-256", f"n,,n={name},r=abc".encode())
         spent.append(time.monotonic() - started)
-    assert spent[0] >= 0.04  # the account in memory is not quicker than the look-up
+    assert min(spent) >= 0.05

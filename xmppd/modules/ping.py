@@ -6,8 +6,9 @@ from xmppd.protocol.element import E
 from xmppd.protocol.errors import StreamError
 from xmppd.protocol.namespaces import PING
 from xmppd.protocol.stanza import Stanza
+from xmppd.server import hooks
 from xmppd.server.limits import IDLE_TIMEOUT
-from xmppd.server.module import ACCOUNT, SELF, SERVER, Module, Xep, iq_get
+from xmppd.server.module import ACCOUNT, SELF, SERVER, Module, Xep, iq_get, on
 from xmppd.server.session import Session
 
 
@@ -26,6 +27,10 @@ class Ping(Module):
     @iq_get(PING, "ping", to=[SERVER, ACCOUNT, SELF])
     def ping(self, iq: Stanza, origin: Session) -> None:
         return None  # an empty result
+
+    @on(hooks.session_closed)
+    def session_closed(self, session: Session) -> None:
+        self._asked.discard(session)
 
     def look_for_silent(self) -> None:
         """A dozen times per time-out, not at each sweep: this walks over all sessions."""

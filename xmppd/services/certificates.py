@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
+from django.utils.translation import gettext as _
 
 from xmppd import bootstrap
 from xmppd.bootstrap import Config
@@ -89,13 +90,24 @@ def install_self_signed(config: Config, domain: str, hostname: str = "") -> Cert
 
 
 def has_certificate(config: Config) -> bool:
-    """Whether a usable pair is there: a certificate that an administrator has put in place is kept."""
+    """Whether there is anything to keep. What an administrator has put in place is never replaced, usable or not."""
+    return config.certificate_path.exists() or config.key_path.exists()
+
+
+def problem(config: Config) -> str | None:
+    """Why the pair cannot be used; None when it can."""
     try:
         certificate = x509.load_pem_x509_certificate(config.certificate_path.read_bytes())
         key = serialization.load_pem_private_key(config.key_path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError):
-        return False
-    return _spki(certificate.public_key()) == _spki(key.public_key())
+    except OSError as error:
+        return f"{error.filename}: {error.strerror}"
+    except TypeError:
+        return _("the key is encrypted; Hearth needs it without a passphrase")
+    except ValueError:
+        return _("one of the files is no PEM certificate or key")
+    if _spki(certificate.public_key()) != _spki(key.public_key()):
+        return _("the key does not belong to the certificate")
+    return None
 
 
 def read_facts(path: Path) -> CertificateFacts:

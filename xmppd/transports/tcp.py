@@ -23,6 +23,7 @@ from xmppd.transports.tls import END_POINT, EXPORTER, TLS, Certificate, TLSError
 
 log = logging.getLogger("hearth.tcp")
 LINGER_SECONDS = 1.0  # how long a peer may take to close its side after we closed ours
+ABORT_SECONDS = 10.0  # how long our last words may wait to be read
 BACKLOG = 1024
 
 
@@ -245,7 +246,11 @@ class TCPClient(ClientConnection, asyncio.Protocol):
             return
         if not is_graceful:
             transport.write_eof()  # and read on: a close with unread input is a reset, which destroys our last words
-        asyncio.get_running_loop().call_later(LINGER_SECONDS, transport.close)
+        loop = asyncio.get_running_loop()
+        loop.call_later(LINGER_SECONDS, transport.close)
+        loop.call_later(
+            LINGER_SECONDS + ABORT_SECONDS, transport.abort
+        )  # a peer that never reads holds nothing
 
     # -- reading: paused while a handler waits, and while the client is faster than it may be
 

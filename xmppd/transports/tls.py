@@ -118,7 +118,7 @@ class Certificate:
         self._stamp = stamp
         try:
             context = _new_context()
-            context.load_cert_chain(self._certificate, self._key)
+            context.load_cert_chain(self._certificate, self._key, _no_passphrase)
             end_point = _end_point_hash(self._certificate.read_bytes())
         except (OSError, ssl.SSLError, ValueError) as error:
             log.error("certificate %s cannot be used, the one before stays: %s", self._certificate, error)
@@ -126,6 +126,11 @@ class Certificate:
         self.context, self.end_point = context, end_point
         log.info("certificate loaded from %s", self._certificate)
         return True
+
+
+def _no_passphrase() -> str:
+    """OpenSSL would ask at the terminal, and everything would stand still until somebody answers."""
+    raise ValueError("the key is encrypted")
 
 
 def _new_context() -> ssl.SSLContext:
