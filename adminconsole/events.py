@@ -30,6 +30,7 @@ TOPICS: dict[type[messages.Message], tuple[str, ...]] = {
     messages.UserLocked: ("users", "audit"),
     messages.UserUnlocked: ("users", "audit"),
     messages.PasswordChanged: ("users", "audit"),
+    messages.DeviceRevoked: ("sessions", "audit"),
     messages.RosterChanged: ("rosters",),
     messages.SharedRostersChanged: ("groups", "rosters", "audit"),
     messages.ReportsChanged: ("reports", "audit"),

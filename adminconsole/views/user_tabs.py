@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts import roles
 from accounts.models import Membership, User
 from adminconsole.views.user_state import state_of
-from xmppd.services import live
+from xmppd.services import devices, live
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ TABS = [
     Tab("overview", _("Overview"), "user"),
     Tab("sessions", _("Sessions"), "user-sessions", "sessions.view"),
     Tab("groups", _("Groups"), "user-groups", count=_group_count),
+    Tab("devices", _("Devices"), "user-devices", count=lambda user: devices.count(user.pk)),
     Tab("contacts", _("Contacts"), "user-contacts"),
 ]
 

@@ -22,6 +22,7 @@ from adminconsole.forms.users import CreateUserForm
 from adminconsole.pages import choice, counted, page_and_size, show_errors
 from adminconsole.views import (
     user,
+    user_devices,
     user_export,
     user_groups,
     user_import,
@@ -168,6 +169,7 @@ urlpatterns = [
     *users_bulk.urlpatterns,
     *user.urlpatterns,
     *user_sessions.urlpatterns,
+    *user_devices.urlpatterns,
     *user_groups.urlpatterns,
     *user_roster.urlpatterns,
 ]
