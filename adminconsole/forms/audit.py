@@ -54,9 +54,6 @@ ACTIONS: dict[str, tuple[str | Promise, str]] = {
     "login-unblocked": (gettext_lazy("Ended a sign-in lock-out"), "unlock"),
     "session-closed": (gettext_lazy("Closed a session"), "power"),
     "sessions-closed": (gettext_lazy("Closed all sessions of a user"), "power"),
-    "device-renamed": (gettext_lazy("Renamed a device"), "edit"),
-    "device-signed-out": (gettext_lazy("Signed out a device"), "logout"),
-    "devices-signed-out": (gettext_lazy("Signed out all devices of a user"), "logout"),
     "message-sent": (gettext_lazy("Sent a message"), "send"),
 }
 
