@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from django.conf import settings
 from django.db import DatabaseError, Error, InterfaceError, OperationalError, ProgrammingError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
+
+from adminconsole import hosts
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
@@ -26,7 +29,10 @@ def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 
 def localhost_only(request: HttpRequest) -> HttpResponse:
-    return render(request, "adminconsole/localhost_only.html", status=403)
+    """403 for visitors from other machines, with the port that the console has and the name it was asked for."""
+    port = request.META.get("SERVER_PORT") or settings.CONFIG.ports["console"]
+    context = {"port": port, "url": f"http://127.0.0.1:{port}/", "host": hosts.host_of(request)}
+    return render(request, "adminconsole/localhost_only.html", context, status=403)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:

@@ -78,7 +78,7 @@ def add(request: HttpRequest, group_id: int) -> HttpResponse:
                 text = ngettext("Added %(n)d member.", "Added %(n)d members.", added)
                 messages.success(request, text % {"n": added})
             else:
-                messages.info(request, _("Nobody was added: tick people or type addresses."))
+                messages.info(request, _("Nobody was added. Tick people or enter addresses."))
             return redirect("group", group.pk)
     ticked = _ticked(group, request.POST.getlist("users") or request.GET.getlist("users"))
     query = searched(request)

@@ -123,6 +123,15 @@ def test_add_many_at_once(
     assert affected == {user.pk for user in people[:3]}
 
 
+def test_people_ticked_and_typed_become_admins_together(
+    owner_client: Client, design: Group, people: list[User]
+) -> None:
+    data = {"users": [people[0].pk], "addresses": "ben xenia@far.example", "is_admin": "on"}
+    owner_client.post(reverse("group-members-add", args=[design.pk]), data)
+    admins = design.memberships.filter(is_admin=True)
+    assert sorted(member.jid for member in admins) == ["ann@example.org", "ben@example.org", "xenia@far.example"]
+
+
 def test_one_wrong_address_adds_nobody(owner_client: Client, design: Group, people: list[User]) -> None:
     data = {"users": [people[0].pk], "addresses": "ben nobody@example.org a@@b"}
     response = owner_client.post(reverse("group-members-add", args=[design.pk]), data)

@@ -237,8 +237,22 @@ def test_localhost_only_holds_at_once(owner_client: Client) -> None:
         assert status("127.0.0.1") == 200
         assert status("::1") == 200
         assert status("127.0.0.1", X_Forwarded_For="203.0.113.9") == 403
-        answer = owner_client.get(reverse("dashboard"), REMOTE_ADDR="203.0.113.9")
-        assert "console.localhost_only" in answer.content.decode()
+
+
+def test_localhost_only_names_the_way_in_with_the_port_in_use(owner_client: Client) -> None:
+    with registry.overridden(console__localhost_only=True):
+        answer = owner_client.get("/", REMOTE_ADDR="203.0.113.9", SERVER_PORT="19090", HTTP_HOST="192.0.2.7:8443")
+    text = answer.content.decode()
+    assert "ssh -L 19090:127.0.0.1:19090 192.0.2.7<" in text
+    assert "http://127.0.0.1:19090/" in text
+    assert "console.localhost_only off" in text
+    assert "9090:localhost" not in text
+
+
+def test_localhost_only_asks_for_no_restart(owner_client: Client) -> None:
+    text = owner_client.get("/settings/console.localhost_only/").content.decode()
+    assert "at once" in text
+    assert "after a restart" not in text
 
 
 # --- who may see what ---

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html.parser import HTMLParser
 from typing import Any
 
 import pytest
@@ -73,6 +74,34 @@ def test_owners_see_every_page(owner_client: Client, filled: Callable[[str], str
         page = response.content.decode()
         assert '<main class="' in page
         assert "<h1" in page
+        assert loose_controls(page) == []
+
+
+def loose_controls(page: str) -> list[str]:
+    """Names of inputs and buttons that stand in no form and name none: what is typed there goes nowhere."""
+    reader = Controls()
+    reader.feed(page)
+    return [name for name, form in reader.found if form is None or form not in {*reader.ids, ""}]
+
+
+class Controls(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, str | None]] = []  # name, the id of its form ("": the one around it)
+        self.ids: set[str] = set()
+        self.depth = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag == "form":
+            self.depth += 1
+            self.ids.add(given.get("id") or "")
+        elif tag in ("input", "select", "textarea", "button") and given.get("name"):
+            self.found.append((given["name"] or "", given.get("form") or ("" if self.depth else None)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "form":
+            self.depth -= 1
 
 
 def test_accounts_without_a_role_are_nobody(

@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from hmac import compare_digest
 from pathlib import Path
 
 from django.conf import settings
@@ -46,8 +47,10 @@ LOCALHOST_ONLY = Setting(
     "console.localhost_only",
     bool,
     False,
-    gettext_lazy("Whether the console can be reached from this machine only."),
-    restart=True,
+    gettext_lazy(
+        "Whether only people on this machine may open the console. Others are refused at once; from the next start of "
+        "the server on, it also listens on the loopback address alone."
+    ),
 )
 # Read by xmppd.modules.register; it stands here because set-up writes it.
 REGISTRATION_OPEN = Setting(
@@ -65,7 +68,8 @@ class SetupConflict(Exception):
 @dataclass(frozen=True, slots=True)
 class SetupAnswers:
     """What the wizard asks. An empty `database_url` is the built-in SQLite file. `admin_credentials` is the
-    password as accounts.credentials encodes it, checked before, in place of the password.
+    password as accounts.credentials encodes it, checked before, in place of the password; for a database that was
+    set up before, what owner_credentials() gave.
     """
 
     domain: str
@@ -202,7 +206,11 @@ def _existing_owner(domain: Domain, answers: SetupAnswers) -> User:
     again.
     """
     owner = User.objects.filter(domain=domain, username=answers.admin_username, role=Role.OWNER).first()
-    right = credentials.check_password(owner.password if owner else None, answers.admin_password)
+    if answers.admin_credentials:
+        # The wizard keeps no password: it has the stored keys from owner_credentials(), or keys of its own.
+        right = owner is not None and compare_digest(owner.password, answers.admin_credentials)
+    else:
+        right = credentials.check_password(owner.password if owner else None, answers.admin_password)
     if owner is None or not right or domain.name != answers.domain:
         message = _(
             "This database belongs to a Hearth that is set up already. To use it, give its domain and the "
@@ -211,6 +219,20 @@ def _existing_owner(domain: Domain, answers: SetupAnswers) -> User:
         )
         raise SetupConflict(message)
     return owner
+
+
+def owner_credentials(database_url: str, *, domain: str, username: str, password: str) -> str:
+    """The stored keys of this owner, if the database holds a Hearth of this domain and the password is right; "" if
+    not. They are the `admin_credentials` that connect it again.
+    """
+    owners = User.objects.filter(
+        domain__name=domain, domain__is_primary=True, username=username, role=Role.OWNER
+    )
+    try:
+        rows = db.look_up(database_url, owners.values_list("password"))
+    except db.DatabaseProblem:  # an empty database has no tables; one that is down is told of at the end
+        return ""
+    return next((stored for (stored,) in rows if credentials.check_password(stored, password)), "")
 
 
 def _write_configuration(answers: SetupAnswers) -> None:
