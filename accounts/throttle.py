@@ -87,6 +87,14 @@ def succeeded(account: str, address: str) -> None:
         log.warning("login throttle: cache does not answer: %s", error)
 
 
+def forget(account: str) -> None:
+    """Let the account try again from everywhere: it has a new password, and old devices used up the tries."""
+    for key, held, _address in cache.get(INDEX, []):
+        if held == account:
+            cache.delete_many([key, f"{key}:until"])
+    cache.set(INDEX, [entry for entry in cache.get(INDEX, []) if entry[1] != account], None)
+
+
 def unban(*, account: str = "", address: str) -> None:
     """Let an entry of `waiting()` try again at once."""
     prefix = network(address)

@@ -57,6 +57,15 @@ def fill(config: bootstrap.Config) -> None:
     for position, user in enumerate(people):
         for contact in people[position + 1 :]:
             roster.admin_add(user, contact.jid, name=contact.name, subscription="both", actor=actor)
+    friends = accounts.create_group(
+        name="Friends",
+        description=_("Its members stand in each other's contact lists."),
+        sharing_mode="groups",
+        display_name="Friends",
+        actor=actor,
+    )
+    accounts.add_members(friends, people, actor=actor)
+    accounts.create_group(name="Staff", description=_("A group that shares no contacts."), actor=actor)
 
 
 def banner() -> list[str]:

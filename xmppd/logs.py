@@ -17,6 +17,8 @@ from pathlib import Path
 MAX_MESSAGE_CHARS = 1024
 MAX_FILE_BYTES = 10 * 1024 * 1024
 KEPT_FILES = 5
+# What strangers can bring about at will: in the file for fail2ban, not over the terminal.
+FILE_ONLY = frozenset({"django.request", "hearth.auth"})
 
 
 class LineFormatter(logging.Formatter):
@@ -75,6 +77,8 @@ def configure(home: Path, *, debug: bool = False) -> None:
         handler.setFormatter(formatter)
     # stderr is for people: only what they should look at, unless they debug.
     handlers[0].setLevel(logging.DEBUG if debug else logging.WARNING)
+    if not debug:
+        handlers[0].addFilter(lambda record: record.name not in FILE_ONLY or record.levelno >= logging.ERROR)
     root = logging.getLogger()
     root.handlers[:] = handlers
     root.setLevel(logging.INFO)

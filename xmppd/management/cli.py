@@ -77,7 +77,7 @@ class HearthCommand(ShellCommand):
             )
 
     def warn(self, text: str) -> None:
-        self.stderr.write(self.style.WARNING(text))
+        self.stderr.write(self.style.WARNING(_("warning: %s") % text))
 
 
 @contextmanager

@@ -191,7 +191,9 @@ class Login:
         self.server.metrics.count("failed_logins")
         account = self.jid.bare_str if self.mechanism.username else ""
         log_failure(account, self.connection.address, self.mechanism.name, "c2s", self._reason(error))
-        if error.condition == "not-authorized" and account:
+        if error.condition == "not-authorized" and account and self.connection.failed_for != account:
+            # Once for a connection: a client with an old password tries it with every mechanism.
+            self.connection.failed_for = account
             self._tell_throttle(throttle.failed)
         self.connection.stream.auth_failed(error)
         self.connection.after_verb()

@@ -52,6 +52,7 @@ class ClientConnection:
         "address",
         "bytes_in",
         "bytes_out",
+        "failed_for",
         "is_closed",
         "last_seen",
         "mechanism",
@@ -76,6 +77,7 @@ class ClientConnection:
         self.user_agent: UserAgent = NOBODY  # what the client said of itself at its login (XEP-0388)
         self.bytes_in = 0
         self.bytes_out = 0
+        self.failed_for = ""  # the account whose failed login from here has been counted
         self.is_closed = False
         self._login: Login | None = None
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
+from accounts import throttle
 from accounts.services.users import locks_beginning
 from xmppd.bus import channel, messages
 from xmppd.protocol.element import E
@@ -234,6 +235,7 @@ class Live:
         self._refresh(message.jid)
 
     def _on_password_changed(self, message: messages.PasswordChanged) -> None:
+        self.server.spawn(db(throttle.forget, message.jid))
         self._end_sessions(message.jid, StreamError("reset", "the password was changed"), message.keep)
         self._refresh(message.jid)
 

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.utils.translation import gettext as _
 
-from xmppd.services import certificates, db, health, live, properties
+from xmppd.services import certificates, db, health, live, properties, setup
 from xmppd.services.live import NotRunningError
 
 Level = Literal["ok", "warn", "bad"]
@@ -36,6 +36,9 @@ class Finding:
 
 def examine() -> list[Finding]:
     """All findings, in the order of the checks. A check that breaks is a finding itself."""
+    if not setup.is_set_up():
+        text = _("Hearth is not set up yet.")
+        return [Finding("setup", "warn", text, _("Open the console in a browser, or run manage.py setup."))]
     findings: list[Finding] = []
     for check in CHECKS:
         try:
@@ -100,6 +103,15 @@ def _certificate() -> Iterator[Finding]:
     if not path.exists():
         yield Finding("certificate", "bad", _("There is no certificate."), replace)
         return
+    problem = certificates.problem(settings.CONFIG)
+    if problem is not None:
+        yield Finding(
+            "certificate",
+            "bad",
+            _("%(path)s cannot be used: %(problem)s.") % {"path": path, "problem": problem},
+            replace,
+        )
+        return
     facts = certificates.read_facts(path)
     days = facts.days_left()
     if days < 0:
@@ -148,7 +160,8 @@ def _names() -> Iterator[Finding]:
             socket.getaddrinfo(host, None)
         except OSError:
             text = _("The name %s cannot be resolved from this machine.")
-            records = f"_xmpp-client._tcp.{domain}. SRV 0 5 5222 {host}."
+            port = settings.CONFIG.ports["c2s"] or 5222
+            records = f"_xmpp-client._tcp.{domain}. SRV 0 5 {port} {host}."
             yield Finding("dns", "warn", text % host, _("Add an address record for it, and: %s") % records)
         else:
             yield Finding("dns", "ok", _("The name %s resolves.") % host)

@@ -12,6 +12,7 @@ from django.utils.translation import gettext_noop
 from adminconsole.formats import duration
 from xmppd.management.cli import ShellCommand
 from xmppd.services import live
+from xmppd.services.setup import is_set_up
 
 
 class Command(ShellCommand):
@@ -23,6 +24,10 @@ class Command(ShellCommand):
         parser.add_argument("--json", action="store_true", help=_("the whole status as one JSON object"))
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if not is_set_up():
+            raise CommandError(
+                _("Hearth is not set up yet: open the console in a browser, or run manage.py setup.")
+            )
         try:
             status = live.status()
         except live.NotRunningError as error:
