@@ -166,7 +166,7 @@ def _tell(request: HttpRequest, what: Action, outcome: Outcome) -> None:
         text = ngettext("%(n)d user needed no change.", "%(n)d users needed no change.", outcome.same)
         messages.info(request, text % {"n": outcome.same})
     if outcome.failed:
-        lines = format_html_join("; ", "{}: {}", outcome.failed[:SHOWN])
+        lines = format_html_join(_("; "), _("{}: {}"), outcome.failed[:SHOWN])
         more = len(outcome.failed) - SHOWN
         text = ngettext("Refused for %(n)d user: ", "Refused for %(n)d users: ", len(outcome.failed))
         end = ngettext(" and %(n)d more", " and %(n)d more", more) % {"n": more} if more > 0 else ""
