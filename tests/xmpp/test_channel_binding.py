@@ -32,8 +32,8 @@ async def test_clients_can_verify_the_lists(server, new_user):
     for bindings, suffix in ((BINDINGS, b"\x1ftls-exporter\x1etls-server-end-point"), (None, b"")):
         for name in ("sha1", "sha256", "sha512"):
             wire = Wire(server, bindings=bindings)
-            offered = sorted(text.split("<")[0] for text in wire.features.split("<mechanism>")[1:])
-            offered = sorted(set(offered))
+            mechanisms = wire.features[: wire.features.index("</mechanisms>")]
+            offered = sorted(text.split("<")[0] for text in mechanisms.split("<mechanism>")[1:])
             mechanism = f"SCRAM-SHA-{name[3:]}"
             challenge = payload(await wire.auth(mechanism, b"n,,n=alice,r=abc"))
             fields = dict(part.split("=", 1) for part in challenge.split(","))

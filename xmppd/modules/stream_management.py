@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Awaitable
 from datetime import timedelta
@@ -18,10 +19,20 @@ from xmppd.protocol.parser import AUTHENTICATED, StanzaParser
 from xmppd.protocol.stanza import Stanza
 from xmppd.protocol.stream.features import Has
 from xmppd.protocol.stream.management import MODULUS, Management
-from xmppd.protocol.writer import write
 from xmppd.server import hooks
+from xmppd.server.completion import Completion
 from xmppd.server.connection import ClientConnection
-from xmppd.server.module import LAST, Module, StreamFeature, Xep, on
+from xmppd.server.module import (
+    FIRST,
+    LAST,
+    Module,
+    StreamFeature,
+    Xep,
+    inline_bind,
+    inline_login,
+    inline_session,
+    on,
+)
 from xmppd.server.session import Session
 from xmppd.services.properties import Setting
 
@@ -32,6 +43,7 @@ class StreamManagement(Module):
     """Counters stand in protocol/stream/management.py; here are the elements, time-outs and what becomes of a queue."""
 
     xep = Xep(198, "1.6.3", name="Stream Management")
+    bind_features = [NS]
     stream_features = [StreamFeature(f"<sm xmlns='{NS}'/>".encode(), needs=Has.AUTH)]
 
     resumption = Setting(
@@ -76,7 +88,7 @@ class StreamManagement(Module):
         session.management = management = self.new_management(element, session)
         session.connection.send(_enabled(management))
 
-    def new_management(self, element: Stanza, session: Session) -> Management:
+    def new_management(self, element: Stanza | Element, session: Session) -> Management:
         """Counters for a session whose client asks for <enable/>."""
         self._managed.add(session)
         wanted = element.attrs.get("resume") in ("true", "1")
@@ -136,13 +148,55 @@ class StreamManagement(Module):
             return
         reply = f"<resumed xmlns='{NS}' previd='{management.id}' h='{management.handled % MODULUS}'/>"
         connection.resume(session, reply.encode())
+        self._go_on(session, management)
+        connection.after_verb()
+
+    # -- inside a login, XEP-0198 9
+
+    def login_offers(self, binding_types: tuple[str, ...]) -> str:
+        return f"<sm xmlns='{NS}'/>"
+
+    @inline_bind(NS, "enable")
+    def enable_inline(self, element: Element, session: Session) -> Element:
+        session.management = management = self.new_management(element, session)
+        return _enabled_element(management)
+
+    @inline_login(NS, "resume")
+    async def let_go(self, element: Element, completion: Completion) -> None:
+        """The old connection ends, and all that came over it is dealt with, before anything is counted."""
+        session = self._resumable_by(element, completion)
+        if session is None:
+            return
+        if session.detached_at is None:
+            session.connection.drop()
+        is_done = asyncio.Event()
+        session.when_done(is_done.set)
+        await is_done.wait()
+
+    @inline_session(NS, "resume", priority=FIRST)
+    def resume_inline(self, element: Element, completion: Completion) -> Element:
+        """Where it fails, binding follows if it was asked for."""
+        session = self._resumable_by(element, completion)
+        if session is None or session.management is None:
+            return _failed_element("item-not-found")
+        management = session.management
+        management.acknowledge(_h(element))
+        completion.resume(session)
+        completion.then.append(lambda: self._go_on(session, management))
+        return E(NS, "resumed", previd=management.id, h=management.handled % MODULUS)
+
+    def _resumable_by(self, element: Element, completion: Completion) -> Session | None:
+        session = self._resumable.get(element.get("previd"))
+        return session if session and session.account.jid == completion.account.jid else None
+
+    def _go_on(self, session: Session, management: Management) -> None:
+        """What the client missed."""
         for data, _since in management.unacknowledged():
-            connection.send(data)
+            session.connection.send(data)
         if len(management):
             session.request_acknowledgement(management)
         self.server.metrics.count("resumptions")
         self.server.ask(hooks.session_resumed, session)
-        connection.after_verb()
 
     # -- time
 
@@ -208,7 +262,7 @@ class StreamManagement(Module):
             self.server.router.answer_error(stanza, problem)
 
 
-def _h(element: Stanza) -> int:
+def _h(element: Stanza | Element) -> int:
     text = element.attrs.get("h", "")
     if not (text.isascii() and text.isdecimal()) or len(text) > 10 or int(text) >= MODULUS:
         raise StreamError("invalid-xml", "h is a number below 2**32")
@@ -216,11 +270,18 @@ def _h(element: Stanza) -> int:
 
 
 def _enabled(management: Management) -> bytes:
+    return _enabled_element(management).to_bytes()
+
+
+def _enabled_element(management: Management) -> Element:
     if not management.is_resumable:
-        return f"<enabled xmlns='{NS}'/>".encode()
-    return f"<enabled xmlns='{NS}' id='{management.id}' resume='true' max='{management.seconds}'/>".encode()
+        return E(NS, "enabled")
+    return E(NS, "enabled", id=management.id, resume=True, max=management.seconds)
 
 
 def _failed(condition: str, *, h: int | None = None) -> bytes:
-    failed: Element = E(NS, "failed", E(STANZAS, condition), h=h)
-    return write(failed).encode()
+    return _failed_element(condition, h=h).to_bytes()
+
+
+def _failed_element(condition: str, *, h: int | None = None) -> Element:
+    return E(NS, "failed", E(STANZAS, condition), h=h)

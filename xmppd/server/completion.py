@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from xmppd.protocol.element import Element
-from xmppd.protocol.errors import SASLError
+from xmppd.protocol.errors import SASLError, StreamError
 from xmppd.protocol.namespaces import SASL2
 from xmppd.protocol.stream.sasl2 import Request
 from xmppd.protocol.writer import write
@@ -95,6 +95,8 @@ class Completion:
             return
         connection.authenticated(self)
         answers += self._take_session()
+        if connection.is_closed:
+            return
         inline = "".join(write(answer, SASL2) for answer in answers if answer is not None)
         connection.login_completed(self, inline)
 
@@ -128,6 +130,9 @@ class Completion:
                 continue
             try:
                 answers.append(handler(element, self))
+            except StreamError as problem:
+                self.connection.close(problem)
+                break
             except Exception:
                 log.exception("%s on %s", tag, self.connection)
         return answers
