@@ -26,6 +26,15 @@ from peers.server import WORK, XMPPLOAD, Server, ServerError
 
 USERS = ("--users", 200)
 PRESENCE = ("--users", 210, "--contacts", 20, "--senders", 210)
+PHONES = (
+    "--users",
+    210,
+    "--contacts",
+    20,
+    "--phones",
+    "--rate",
+    210,
+)  # each contact tells something every second
 STARTTLS = ("--tls", "starttls")
 SATURATE = ("--window", 1)
 
@@ -86,6 +95,15 @@ TESTS = {
         us("chat-8", "chat, 8 messages under way", "chat", *USERS, "--window", 8),
         us("ping-half", "ping at half the rate", "iq", *USERS, "--iq", "ping", half_of="ping"),
         us("presence-half", "presence at half the rate", "presence", *PRESENCE, half_of="presence"),
+        Test("phone", "bytes to a phone, 20 busy contacts", "presence", PHONES, "phone_bytes_per_s", "B/s"),
+        Test(
+            "phone-csi",
+            "the same, nobody looks at it",
+            "presence",
+            (*PHONES, "--inactive"),
+            "phone_bytes_per_s",
+            "B/s",
+        ),
         us("muc", "room of 100, 10 senders, each", "muc", "--users", 100, "--senders", 10, *SATURATE),
         us(
             "muc-10",
