@@ -17,7 +17,7 @@ from accounts import credentials, services
 from accounts.models import Domain, User
 from accounts.services.domains import clean_domain
 from accounts.services.users import clean_email, clean_username
-from adminconsole.setup import state
+from adminconsole.setup import probe, state
 
 SQLITE, POSTGRESQL, MYSQL = "sqlite", "postgresql", "mysql"
 DEFAULT_PORTS = {POSTGRESQL: 5432, MYSQL: 3306}
@@ -271,10 +271,16 @@ class AdministratorForm(StepForm):
             return data
         if password != data.get("password2", ""):
             self.add_error("password2", _("The two passwords differ."))
-        domain = Domain(name=self.known.values.get("server", {}).get("domain", ""))
+        domain, database_url = self.known.destination()
         try:
-            services.check_password_policy(password, user=User(username=username, domain=domain))
-            data["credentials"] = credentials.encode_password(password)
+            # Whoever has lost hearth.toml connects the database again as its owner, with the password it knows.
+            data["credentials"] = probe.owner_credentials(
+                database_url, domain=domain, username=username, password=password
+            )
+            if not data["credentials"]:
+                candidate = User(username=username, domain=Domain(name=domain))
+                services.check_password_policy(password, user=candidate)
+                data["credentials"] = credentials.encode_password(password)
         except ValidationError as error:
             for found in error.error_dict.values() if hasattr(error, "error_dict") else [error]:
                 self.add_error("password", found)

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from django.utils.translation import gettext as _
 
-from xmppd.services import db
+from xmppd.services import db, setup
 from xmppd.services.db import DatabaseProblem
 
 log = logging.getLogger("hearth.setup")
@@ -36,6 +36,11 @@ def test(url: str) -> None:
     except DatabaseProblem as problem:
         log.info("database test: %s: %s", problem.code, problem.detail)
         raise problem if problem.code in TELLING else _nothing_usable(url) from None
+
+
+def owner_credentials(url: str, *, domain: str, username: str, password: str) -> str:
+    """setup.owner_credentials() of a database that may be slow to answer."""
+    return setup.owner_credentials(_with_timeout(url), domain=domain, username=username, password=password)
 
 
 def _nothing_usable(url: str) -> DatabaseProblem:

@@ -47,7 +47,20 @@ class State:
         return self.claim
 
     def is_done(self, step: str) -> bool:
-        return step in self.values
+        return step in self.values and bool(self.values[step].get("credentials", True))
+
+    def destination(self) -> tuple[str, str]:
+        """The domain and the database answered so far, for which the administrator's password was checked."""
+        database = given_database_url() or self.values.get("database", {}).get("url", "")
+        return self.values.get("server", {}).get("domain", ""), database
+
+    def keep(self, step: str, values: dict[str, Any]) -> None:
+        """Take an answer. Another domain or database may know another password: it is asked for again."""
+        before = self.destination()
+        self.values[step] = values
+        after = self.destination()
+        if before != after and "administrator" in self.values and (before[1] or after[1]):
+            self.values["administrator"]["credentials"] = ""
 
     def answers(self) -> SetupAnswers:
         """Everything for services.setup.finish(); KeyError for a step that was left out."""

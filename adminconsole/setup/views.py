@@ -111,7 +111,7 @@ def _answered(request: HttpRequest, current: steps.Step, form: forms.StepForm) -
             return _other_browser(request)
         if not known.claim:
             known.take()
-        known.values[current.name] = form.to_state()
+        known.keep(current.name, form.to_state())
         state.save(known)
     response = redirect(steps.after(current).url)
     if current.name == "language":

@@ -7,6 +7,7 @@ import re
 import socket
 import stat
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,16 +17,18 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from django.conf import settings
 from django.core.management import call_command
-from django.db import OperationalError
+from django.db import OperationalError, connections
 from django.test import Client
 
 from accounts import credentials, registry
 from accounts.models import AuditEntry, Domain, User
 from adminconsole.setup import probe, state
 from tests import postgresql
+from tests.hearth import PASSWORD as OWNERS
+from tests.hearth import Hearth
 from xmppd import bootstrap
 from xmppd.bus.messages import SetupFinished
-from xmppd.services import certificates, setup
+from xmppd.services import certificates, db, setup
 from xmppd.services.db import DatabaseProblem
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -348,6 +351,61 @@ def test_a_slow_database_server_is_given_up(monkeypatch: pytest.MonkeyPatch, fre
         probe.test("postgresql://b@db.example.org:5432/a")
     release.set()
     assert problem.value.code == "unreachable"
+
+
+@pytest.fixture
+def used_database(tmp_path: Path) -> Iterator[str]:
+    """The address of a database that holds a Hearth for example.org, owned by admin, whose hearth.toml is lost."""
+    used = Hearth(tmp_path / "used")
+    used.set_up()
+    in_use = settings.DATABASES["default"]
+    yield f"sqlite://{used.home}/hearth.sqlite3"
+    db.use_database(settings.CONFIG.database_url)
+    settings.DATABASES = {"default": in_use}
+    connections.settings["default"] = in_use
+    connections["default"].close()
+    del connections["default"]
+
+
+def choose_database(address: str) -> None:
+    """What a server's address typed into the step would leave; the forms take no path of a file."""
+    known = state.load()
+    known.keep("database", {"kind": "postgresql", "url": address})
+    state.save(known)
+
+
+@pytest.mark.slow
+def test_owner_connects_a_database_that_was_set_up_before(wizard: Client, used_database: str) -> None:
+    answer(wizard, "language", "server", domain="example.org", hostname="")
+    choose_database(used_database)
+    answer(wizard, "accounts")
+    answer(wizard, "administrator", username="admin", password=OWNERS, password2=OWNERS)
+    assert OWNERS not in settings.CONFIG.setup_state_path.read_text()
+    done = wizard.post(url("review"))
+    assert (done.status_code, done.headers["Location"]) == (302, "/welcome/")
+    assert User.objects.get().jid == "admin@example.org"
+
+
+@pytest.mark.slow
+def test_only_the_owner_connects_it(wizard: Client, used_database: str) -> None:
+    answer(wizard, "language", "server", domain="example.org", hostname="")
+    choose_database(used_database)
+    answer(wizard, "accounts", "administrator", username="admin")
+    refused = wizard.post(url("review"))
+    assert refused.status_code == 409
+    assert "belongs to a Hearth that is set up already" in text_of(refused)
+    assert not setup.is_set_up()
+
+
+@pytest.mark.slow
+def test_a_database_chosen_later_asks_for_the_password_again(wizard: Client, used_database: str) -> None:
+    answer(wizard, domain="example.org", hostname="", username="admin", password=OWNERS, password2=OWNERS)
+    choose_database(used_database)
+    assert wizard.get("/setup/").headers["Location"] == url("administrator")
+    again = answer(wizard, "administrator", username="admin", password="", password2="")
+    assert "This field is required" in text_of(again)
+    answer(wizard, "administrator", username="admin", password=OWNERS, password2=OWNERS)
+    assert wizard.post(url("review")).headers["Location"] == "/welcome/"
 
 
 # --- what the environment decides ---

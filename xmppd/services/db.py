@@ -24,6 +24,7 @@ from django.core.signals import request_started
 from django.db import Error, NotSupportedError, connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
+from django.db.models import QuerySet
 from django.db.utils import load_backend
 from django.utils import translation
 from django.utils.translation import gettext as _
@@ -201,22 +202,43 @@ class DatabaseProblem(Exception):
 
 def test_database(url: str) -> None:
     """Connect, make a table and drop it; raises DatabaseProblem."""
+    config = _config(url)
+    if config["ENGINE"].endswith("sqlite3") and _check_sqlite_file(Path(str(config["NAME"]))):
+        return
+    with _connected(config) as probe, probe.cursor() as cursor:
+        cursor.execute("CREATE TABLE hearth_probe (id integer)")
+        cursor.execute("DROP TABLE hearth_probe")
+
+
+def look_up(url: str, queryset: QuerySet[Any]) -> list[tuple[Any, ...]]:
+    """The rows of a query (a `values_list`) in a database that is not in use; raises DatabaseProblem, also where it
+    has no such tables.
+    """
+    config = _config(url)
+    if config["ENGINE"].endswith("sqlite3") and not Path(str(config["NAME"])).exists():
+        return []
+    with _connected(config) as probe, probe.cursor() as cursor:
+        cursor.execute(*queryset.query.get_compiler(connection=probe).as_sql())
+        return list(cursor.fetchall())
+
+
+def _config(url: str) -> dict[str, Any]:
     try:
-        config = bootstrap.database_config(url, settings.CONFIG.home)
+        return bootstrap.database_config(url, settings.CONFIG.home)
     except bootstrap.ConfigurationError as error:
         raise DatabaseProblem(_("This is not a database address."), "url", str(error)) from error
-    engine = str(config["ENGINE"])
-    if engine.endswith("sqlite3") and _check_sqlite_file(Path(str(config["NAME"]))):
-        return
+
+
+@contextmanager
+def _connected(config: dict[str, Any]) -> Iterator[BaseDatabaseWrapper]:
+    """A connection beside the one in use; what goes wrong on it is raised as DatabaseProblem."""
     try:
-        backend = load_backend(engine)
+        backend = load_backend(config["ENGINE"])
     except ImproperlyConfigured as error:
-        raise _driver_missing(engine, str(error)) from error
+        raise _driver_missing(config["ENGINE"], str(error)) from error
     probe = backend.DatabaseWrapper(_complete(config), alias="hearth_probe")
     try:
-        with probe.cursor() as cursor:
-            cursor.execute("CREATE TABLE hearth_probe (id integer)")
-            cursor.execute("DROP TABLE hearth_probe")
+        yield probe
     except (Error, NotSupportedError, UnicodeError) as error:
         raise _explain(error, config) from error
     finally:

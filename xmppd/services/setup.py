@@ -163,17 +163,20 @@ def check(answers: SetupAnswers) -> SetupAnswers:
 
 
 def _finish(answers: SetupAnswers, actor: Actor) -> User:
+    config = settings.CONFIG
     db.test_database(answers.database_url)
     db.use_database(answers.database_url)
-    db.migrate()
-    config = settings.CONFIG
-    if not certificates.has_certificate(config):
-        certificates.install_self_signed(config, answers.domain, answers.hostname)
     try:
+        db.migrate()
+        if not certificates.has_certificate(config):
+            certificates.install_self_signed(config, answers.domain, answers.hostname)
         owner = _write_rows(answers, actor)
-    except IntegrityError as error:
-        raise SetupConflict(_("Hearth is set up already.")) from error
-    _write_configuration(answers)
+        _write_configuration(answers)
+    except BaseException as error:
+        db.use_database(config.database_url)  # not somebody else's, which would count as set up
+        if isinstance(error, IntegrityError):
+            raise SetupConflict(_("Hearth is set up already.")) from error
+        raise
     channel.publish(SetupFinished())
     log.info("set up for the domain %s", answers.domain)
     return owner
