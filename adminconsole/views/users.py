@@ -83,9 +83,10 @@ def make_rows(request: HttpRequest, users: list[User], online: set[str]) -> list
     memberships = Membership.objects.filter(user_id__in=[user.pk for user in users])
     for membership in memberships.select_related("group").order_by("group__name"):
         groups[membership.user_id].append(membership.group)  # type: ignore[index]
+    live_sessions = _sessions([user.jid for user in users if user.jid in online])
     rows = []
     for user_ in users:
-        sessions = _sessions(user_.jid) if user_.jid in online else []
+        sessions = live_sessions.get(user_.jid, [])
         rows.append(
             UserRow(
                 user_,
@@ -99,11 +100,11 @@ def make_rows(request: HttpRequest, users: list[User], online: set[str]) -> list
     return rows
 
 
-def _sessions(jid: str) -> list[dict[str, Any]]:
+def _sessions(jids: list[str]) -> dict[str, list[dict[str, Any]]]:
     try:
-        return live.sessions(jid)
+        return live.sessions_of(jids)
     except live.NotRunningError:
-        return []
+        return {}
 
 
 @page(permission="users.change")

@@ -60,6 +60,8 @@ def connected(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             raise live.NotRunningError("the stream service does not run")
         if operation == "online":
             return sorted({row["user"] for row in rows})
+        if operation == "sessions_of":
+            return {jid: [row for row in rows if row["user"] == jid] for jid in arguments["jids"]}
         jid = arguments.get("jid", "")
         return [row for row in rows if jid in ("", row["user"])]
 
@@ -120,6 +122,25 @@ def test_sorting_and_paging(owner_client: Client, make_user: Any) -> None:
     assert names(owner_client.get(reverse("users"), {"sort": "-username"}))[0] == "user29"
     assert names(owner_client.get(reverse("users"), {"size": 25, "page": 99}))[-1] == "user29"
     assert len(names(owner_client.get(reverse("users"), {"size": "many", "page": "-1"}))) == 31
+
+
+def test_the_service_is_asked_once_for_all_rows(
+    owner_client: Client, make_user: Any, connected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("romeo", "juliet", "tybalt"):
+        make_user(name)
+        connected(f"{name}@example.org/phone")
+    asked: list[str] = []
+    answer = live.call
+
+    def call(operation: str, **arguments: Any) -> Any:
+        asked.append(operation)
+        return answer(operation, **arguments)
+
+    monkeypatch.setattr(live, "call", call)
+    page = owner_client.get(reverse("users"))
+    assert [row.devices for row in page.context["page"].object_list] == [0, 1, 1, 1]
+    assert asked == ["online", "sessions_of"]
 
 
 def test_a_row_says_state_devices_and_groups(

@@ -65,6 +65,16 @@ async def test_sessions(console, server, clock, alice, alice_phone, bob):
     assert await console(live.online_users) == [alice.bare, bob.bare]
 
 
+async def test_sessions_of_several(console, alice, alice_phone, bob):
+    jids = [bob.bare, "nobody@example.org", "@@", "", alice.bare]
+    found = await console(live.sessions_of, jids)
+    assert {jid: [row["resource"] for row in rows] for jid, rows in found.items()} == {
+        bob.bare: [bob.full.partition("/")[2]],
+        alice.bare: ["desktop", "phone"],
+    }
+    assert await console(live.sessions_of, []) == {}
+
+
 async def test_close_a_session(console, actor, alice, alice_phone):
     assert await console(live.close_session, jid=alice.full, actor=actor, reason="tidying up")
     await alice.is_disconnected("policy-violation")

@@ -89,6 +89,7 @@ class Live:
         return {
             "status": self.status,
             "sessions": self.sessions,
+            "sessions_of": self.sessions_of,
             "online": lambda: sorted(self.server.directory.online),
             "close": self.close,
             "close_all": self.close_all,
@@ -113,6 +114,10 @@ class Live:
             return [self._row(session) for session in self.server.sessions()]
         account = self._account(jid)
         return [self._row(session) for session in account.sessions.values()] if account else []
+
+    def sessions_of(self, jids: list[str]) -> dict[str, list[dict[str, Any]]]:
+        found = {jid: self.sessions(jid) for jid in jids if jid}
+        return {jid: rows for jid, rows in found.items() if rows}
 
     def _row(self, session: Session) -> dict[str, Any]:
         connection = session.connection

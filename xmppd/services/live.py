@@ -87,6 +87,11 @@ def sessions(jid: str = "") -> list[dict[str, Any]]:
     return list(call("sessions", jid=jid))
 
 
+def sessions_of(jids: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """{bare JID: rows as sessions() has them} of those of these accounts that are online."""
+    return dict(call("sessions_of", jids=jids)) if jids else {}
+
+
 def online_users() -> list[str]:
     """Bare JIDs with at least one session."""
     return list(call("online"))
