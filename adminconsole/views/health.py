@@ -34,7 +34,7 @@ def not_ready() -> dict[str, str]:
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
-        if db.needs_migration():
+        if not db.is_up_to_date():
             reasons["migrations"] = "not applied"
     except (Error, OSError):
         reasons["database"] = "does not answer"

@@ -19,6 +19,8 @@ from xmppd.services.db import DatabaseProblem, db
 
 @pytest.fixture(autouse=True)
 def _stopped_pool():
+    """A pool of the test's own: connections that earlier tests left in it would be asked whether they live."""
+    database.stop()
     yield
     database.stop()
 
@@ -82,6 +84,17 @@ async def test_threads_keep_their_connection_and_stop_closes_it():
 @pytest.mark.django_db
 def test_schema_of_the_tests_is_up_to_date():
     assert not database.needs_migration()
+
+
+def test_schema_that_was_up_to_date_is_not_looked_at_again(monkeypatch):
+    monkeypatch.setattr(database, "_up_to_date_generation", None)
+    answers = [True, True, False]
+    monkeypatch.setattr(database, "needs_migration", lambda: answers.pop(0))
+    assert [database.is_up_to_date() for _n in range(5)] == [False, False, True, True, True]
+    assert not answers
+    monkeypatch.setattr(database, "_generation", database._generation + 1)  # another database is in use
+    answers.append(True)
+    assert not database.is_up_to_date()
 
 
 SWITCH = """

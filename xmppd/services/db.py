@@ -148,6 +148,19 @@ def needs_migration() -> bool:
     return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
 
 
+_up_to_date_generation: int | None = None
+
+
+def is_up_to_date() -> bool:
+    """`not needs_migration()`, for those who ask every few seconds: once true, it stays so for this process and
+    this database.
+    """
+    global _up_to_date_generation
+    if _up_to_date_generation != _generation and not needs_migration():
+        _up_to_date_generation = _generation
+    return _up_to_date_generation == _generation
+
+
 def _keep_private(path: Path) -> None:
     """Make the file so that only the owner may read it, whatever the folder allows; its journals follow."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
