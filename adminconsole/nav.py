@@ -12,6 +12,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
+from xmppd.services import reports
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,15 @@ ITEMS = (
     Item("", _("Overview"), "dashboard", "home", "dashboard.view", "o"),
     Item(_("People"), _("Users"), "users", "users", "users.view", "u"),
     Item(_("People"), _("Groups"), "groups", "group", "groups.view", "g"),
+    Item(
+        _("People"),
+        _("Reports"),
+        "reports",
+        "warning",
+        "users.view",
+        "r",
+        lambda: reports.open_count() or None,
+    ),
     Item(_("Live"), _("Sessions"), "sessions", "session", "sessions.view", "s"),
     Item(_("Server"), _("Settings"), "settings", "settings", "settings.view", "e"),
     Item(_("Server"), _("Lock-outs"), "lockouts", "shield", "security.view", "l"),

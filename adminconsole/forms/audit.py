@@ -20,6 +20,7 @@ from accounts.roles import Role
 from adminconsole.forms.users import SUBSCRIPTIONS
 from xmppd.services import properties
 from xmppd.services.audit import AuditEntry
+from xmppd.services.reports import State as ReportState
 
 # action -> what happened, the icon
 ACTIONS: dict[str, tuple[str | Promise, str]] = {
@@ -50,6 +51,10 @@ ACTIONS: dict[str, tuple[str | Promise, str]] = {
     "group-member-removed": (gettext_lazy("Removed a group member"), "minus"),
     "group-members-changed": (gettext_lazy("Changed the members of a group"), "group"),
     "group-admin-changed": (gettext_lazy("Changed a group administrator"), "star"),
+    "report-handled": (gettext_lazy("Handled a report"), "check"),
+    "report-dismissed": (gettext_lazy("Dismissed a report"), "close"),
+    "report-reopened": (gettext_lazy("Opened a report again"), "undo"),
+    "report-noted": (gettext_lazy("Changed the note of a report"), "edit"),
     "setting-changed": (gettext_lazy("Changed a setting"), "settings"),
     "login-unblocked": (gettext_lazy("Ended a sign-in lock-out"), "unlock"),
     "session-closed": (gettext_lazy("Closed a session"), "power"),
@@ -87,6 +92,8 @@ FIELDS: dict[str, str | Promise] = {
     "error": gettext_lazy("Problems"),
     "failures": gettext_lazy("Failures"),
     "subscription": gettext_lazy("Subscription"),
+    "state": gettext_lazy("State"),
+    "note": gettext_lazy("Note"),
 }
 
 # of these fields, what their values are called
@@ -94,6 +101,7 @@ WORDS: dict[str, dict[Any, Any]] = {
     "role": dict(Role.choices),
     "sharing": dict(Group.Sharing.choices),
     "subscription": dict(SUBSCRIPTIONS),
+    "state": dict(ReportState.choices),
 }
 # targets and details that are no name or text of anybody's
 TERMS: dict[str, str | Promise] = {

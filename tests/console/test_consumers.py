@@ -113,6 +113,7 @@ async def test_notify_from_another_thread(owner_client: Browser, versions: Versi
         (messages.UserDeleted(1, "a@example.org"), "users"),
         (messages.UserLocked(1, "a@example.org"), "users"),
         (messages.SharedRostersChanged([1]), "groups"),
+        (messages.ReportsChanged(), "reports"),
         (messages.SettingChanged("c2s.tls"), "settings"),
         (messages.RosterChanged(1, "a@example.org", "b@example.org", 2), "rosters"),
     ],

@@ -125,5 +125,6 @@ def test_the_menu_shows_what_the_role_may_see(
         "Overview",
         "Users",
         "Groups",
+        "Reports",
         "Sessions",
     ]

@@ -21,6 +21,8 @@ from xmppd.models import Report
 from xmppd.protocol.jid import JID
 from xmppd.services.properties import Setting
 
+__all__ = ["Report"]
+
 ENABLED = Setting(
     "reports.enabled", bool, True, _("Whether users may report spam and abuse when they block somebody.")
 )
@@ -36,6 +38,7 @@ MAX_NOTE_CHARS = 2000
 MAX_STANZA_IDS = 50
 MAX_URI_CHARS = 255
 DAY = timedelta(days=1)
+MAX_ID = 2**63 - 1
 State, Reason = Report.State, Report.Reason
 
 _REASONS = {"urn:xmpp:reporting:spam": Reason.SPAM, "urn:xmpp:reporting:abuse": Reason.ABUSE}
@@ -108,6 +111,17 @@ def search(query: str = "", *, state: str = "", reason: str = "") -> QuerySet[Re
     return found
 
 
+def find(report_id: int) -> Report | None:
+    return Report.objects.select_related("reporter__domain", "reported__domain").filter(pk=report_id).first()
+
+
+def others(report: Report) -> tuple[int, int]:
+    """How many more are about the same address, and by the same reporter."""
+    rest = Report.objects.exclude(pk=report.pk)
+    about = rest.filter(reported_jid=report.reported_jid)
+    return about.count(), rest.filter(reporter_jid=report.reporter_jid).count()
+
+
 def open_count() -> int:
     return Report.objects.filter(state=State.OPEN).count()
 
@@ -122,10 +136,13 @@ def decide(report: Report, state: str, *, note: str = "", actor: Actor) -> Repor
     after = {"state": str(row.state), "note": row.note}
     if before == after:
         return row
-    is_open = row.state == State.OPEN
-    row.handled_by = "" if is_open else actor.name[:MAX_JID_CHARS]
-    row.handled = None if is_open else timezone.now()
+    action = "report-noted"
+    if before["state"] != row.state:
+        action = _ACTIONS[State(state)]
+        is_open = row.state == State.OPEN
+        row.handled_by = "" if is_open else actor.name[:MAX_JID_CHARS]
+        row.handled = None if is_open else timezone.now()
     row.save(update_fields=["state", "note", "handled_by", "handled"])
-    record(actor, _ACTIONS[State(state)], row.reported_jid, before=before, after=after)
+    record(actor, action, row.reported_jid, before=before, after=after)
     channel.publish(ReportsChanged())
     return row
