@@ -22,6 +22,7 @@ from xmppd.server.deferred import Deferred
 from xmppd.server.module import Module, Xep
 from xmppd.services import archive, offline
 from xmppd.services.archive import Copy, Ids, Job, Writer, fingerprint
+from xmppd.services.archive_query import Preferences
 from xmppd.services.db import db
 from xmppd.services.properties import Setting
 
@@ -66,10 +67,12 @@ class Archive(Module):
         bool,
         True,
         _("Keep the messages of all users, so that each of their devices can fetch what it missed."),
+        label=_("Message archive"),
     )
 
     async def start(self) -> None:
         self._ids = Ids()
+        self.preferences: dict[int, Preferences] = {}  # of the users who said something; see mam.py
         since = self.server.clock.time() - RECENT_SECONDS
         self._recent: OrderedDict[int | None, None] = OrderedDict.fromkeys(
             reversed(await db(archive.recent, since, MAX_RECENT))
@@ -95,13 +98,22 @@ class Archive(Module):
         if self.enabled:
             now = self.server.clock.time()
             sender = self.server.directory.online.get(stanza.from_.bare_str)
-            if sender is not None and sender is not account:
+            if sender is not None and sender is not account and self._wants(sender, stanza.to):
                 copies.append(Copy(self._ids.next(now), sender.id, stanza.to.bare_str, stanza.to.resource))
-            copies.append(Copy(self._ids.next(now), account.id, stanza.from_.bare_str, stanza.from_.resource))
+            if self._wants(account, stanza.from_):
+                copies.append(
+                    Copy(self._ids.next(now), account.id, stanza.from_.bare_str, stanza.from_.resource)
+                )
         if not copies:
             return None
         is_offline = is_undelivered and offline.POLICY.value == "store"
         return self._submit(stanza, account, copies, is_offline)
+
+    def _wants(self, account: Account, peer: JID) -> bool:
+        """XEP-0441: what the user said; all, where nothing was said."""
+        if not self.preferences or account.id not in self.preferences:
+            return True
+        return self.preferences[account.id].wants(peer.bare_str, peer.bare_str in account.contacts)
 
     def _submit(self, stanza: Stanza, account: Account, copies: list[Copy], is_offline: bool) -> Deferred:
         if _STANZA_ID in stanza.children:
@@ -136,12 +148,12 @@ class Archive(Module):
                 StanzaError("internal-server-error", "the message could not be kept", type="wait")
             )
             return
-        own = job.copies[-1]
-        if len(job.copies) > 1:
-            stanza.sent_id = job.copies[0].id
-        stanza.append_bytes(
-            _STANZA_ID, b"<stanza-id xmlns='urn:xmpp:sid:0' by='%b' id='%d'/>" % (account.jid.attr, own.id)
-        )
+        for copy in job.copies:
+            if copy.user_id == account.id:
+                xml = b"<stanza-id xmlns='urn:xmpp:sid:0' by='%b' id='%d'/>" % (account.jid.attr, copy.id)
+                stanza.append_bytes(_STANZA_ID, xml)
+            else:
+                stanza.sent_id = copy.id
         if job.offline_user_id is not None:
             self._offline.stored(account)
             if account.carbons:

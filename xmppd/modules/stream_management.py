@@ -14,7 +14,7 @@ from xmppd.protocol import delay
 from xmppd.protocol.element import E, Element
 from xmppd.protocol.errors import StanzaError, StreamError
 from xmppd.protocol.jid import JID, JIDError
-from xmppd.protocol.namespaces import DELAY, STANZAS, STREAM_MANAGEMENT
+from xmppd.protocol.namespaces import DELAY, MAM, STANZAS, STREAM_MANAGEMENT
 from xmppd.protocol.parser import AUTHENTICATED, StanzaParser
 from xmppd.protocol.stanza import Stanza
 from xmppd.protocol.stream.features import Has
@@ -53,6 +53,8 @@ class StreamManagement(Module):
         _(
             "How long a session waits for its client after the connection broke; phones come back after long sleeps."
         ),
+        label=_("Time to come back after a broken connection"),
+        zero=_("none"),
         minimum=timedelta(0),
         maximum=timedelta(days=1),
     )
@@ -61,6 +63,7 @@ class StreamManagement(Module):
         timedelta,
         timedelta(seconds=60),
         _("A client that does not acknowledge stanzas within this time is taken for disconnected."),
+        label=_("Longest wait for an acknowledgement"),
         minimum=timedelta(seconds=10),
         maximum=timedelta(minutes=30),
     )
@@ -250,6 +253,8 @@ class StreamManagement(Module):
         if stanza.kind != "message" or stanza.type not in ("", "normal", "chat"):
             return
         stamp = self.server.clock.now() - timedelta(seconds=max(0.0, self.server.tick - since))
+        if stanza.has(MAM, "result"):
+            return  # a page of the archive, which the client asks for again
         if is_copy(stanza, account) or has_copy(stanza, account, stamp):
             return
         if not any(child == f"{DELAY}\ndelay" for child in stanza.children):
