@@ -41,25 +41,22 @@ SECTION_TITLES: dict[str, Any] = {
     "archive": gettext_lazy("Message archive"),
     "blocking": gettext_lazy("Blocking"),
     "c2s": gettext_lazy("Client connections"),
-    "connections": gettext_lazy("Connections"),
     "console": gettext_lazy("Admin console"),
-    "csi": gettext_lazy("Idle clients"),
-    "devices": gettext_lazy("Devices"),
-    "fast": gettext_lazy("Quick login (FAST)"),
-    "groups": gettext_lazy("Groups"),
-    "messages": gettext_lazy("Messages"),
+    "csi": gettext_lazy("Idle phones"),
+    "devices": gettext_lazy("Devices and quick login"),
+    "fast": gettext_lazy("Devices and quick login"),
     "offline": gettext_lazy("Offline messages"),
     "private": gettext_lazy("Private storage"),
     "registration": gettext_lazy("Registration from clients"),
-    "reports": gettext_lazy("Reports"),
+    "reports": gettext_lazy("Reports of spam and abuse"),
     "roster": gettext_lazy("Contact lists"),
     "search": gettext_lazy("User search"),
     "security": gettext_lazy("Security"),
     "security.login": gettext_lazy("Failed logins"),
     "server": gettext_lazy("Server"),
+    "server.contact": gettext_lazy("Contact addresses"),
     "sessions": gettext_lazy("Sessions"),
-    "sm": gettext_lazy("Broken connections"),
-    "tls": gettext_lazy("Encryption"),
+    "sm": gettext_lazy("Stream management"),
     "vcard": gettext_lazy("Profiles (vCard)"),
 }
 
@@ -72,7 +69,8 @@ class Setting(Generic[T]):
 
     type: bool, int, str, float, timedelta, "size" (int, bytes) or list (of str). `minimum` and `maximum`
     bound the number, the duration, the bytes or the length of a list. `restart` says that a change holds only
-    after a restart. A `secret` is never shown, logged or audited. `help` is translatable and states the unit.
+    after a restart. A `secret` is never shown, logged or audited. `help` is translatable and states the unit;
+    `label` is its title, a short noun phrase. `zero` is the word for a zero that is no amount, such as "never".
     """
 
     def __init__(
@@ -82,6 +80,8 @@ class Setting(Generic[T]):
         default: T,
         help: str | Promise,
         *,
+        label: str | Promise = "",
+        zero: str | Promise = "",
         minimum: Any = None,
         maximum: Any = None,
         choices: Sequence[str] | Sequence[tuple[str, Any]] | None = None,
@@ -95,6 +95,8 @@ class Setting(Generic[T]):
         self.type = type
         self.default = default
         self.help = help
+        self._label = label
+        self.zero = zero
         self.minimum = minimum
         self.maximum = maximum
         # (value, label) pairs; a plain value is its own label
@@ -129,6 +131,11 @@ class Setting(Generic[T]):
         return self.value != self.default
 
     @property
+    def label(self) -> str:
+        """The title of the setting; without one of its own, the key in words."""
+        return str(self._label) or self.name.rpartition(".")[2].replace("_", " ").capitalize()
+
+    @property
     def section_title(self) -> str:
         for key in (self.section, self.section.split(".")[0]):
             if key in SECTION_TITLES:
@@ -157,21 +164,32 @@ class Setting(Generic[T]):
         measure = len(value) if isinstance(value, list) else value
         if self.minimum is not None and measure < self.minimum:
             raise ValidationError(
-                _("Must be at least %(limit)s."), params={"limit": self._format_limit(self.minimum)}
+                _("Must be at least %(limit)s."), params={"limit": self.format_limit(self.minimum)}
             )
         if self.maximum is not None and measure > self.maximum:
             raise ValidationError(
-                _("Must be at most %(limit)s."), params={"limit": self._format_limit(self.maximum)}
+                _("Must be at most %(limit)s."), params={"limit": self.format_limit(self.maximum)}
             )
         return value
 
     def parse(self, text: str) -> T:
         """The value that a person typed: `6 minutes`, `256 KiB`, `on`, `a, b`. Raises ValidationError."""
+        if self.zero and text.strip().casefold() == str(self.zero).casefold():
+            text = "0"
         return self.clean(PARSERS[self.kind](text) if self.kind != "str" else text)
 
     def format(self, value: Any = None) -> str:
         """The value (by default the present one) as a person reads it and as `parse` takes it back."""
-        return FORMATTERS[self.kind](self.value if value is None else value)
+        value = self.value if value is None else value
+        return str(self.zero) if self.zero and not value else FORMATTERS[self.kind](value)
+
+    def words(self, value: Any) -> str:
+        """`format`, with the labels of choices in place of their values."""
+        if self.choices is None:
+            return self.format(value)
+        labels = dict(self.choices)
+        chosen = value if isinstance(value, list) else [value]
+        return ", ".join(str(labels.get(item, item)) for item in chosen)
 
     def display(self, value: Any = None) -> str:
         """`format`, but a secret only says whether it is set."""
@@ -187,7 +205,7 @@ class Setting(Generic[T]):
             value = timedelta(seconds=value)
         return self.clean(value)
 
-    def _format_limit(self, limit: Any) -> str:
+    def format_limit(self, limit: Any) -> str:
         return str(limit) if self.type is list else FORMATTERS[self.kind](limit)
 
 

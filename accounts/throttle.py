@@ -27,6 +27,7 @@ MAX_PER_PAIR = Setting(
     int,
     10,
     _("Failed logins for one account from one address before it has to wait."),
+    label=_("Failed logins per account and address"),
     minimum=1,
 )
 MAX_PER_ADDRESS = Setting(
@@ -34,6 +35,7 @@ MAX_PER_ADDRESS = Setting(
     int,
     40,
     _("Failed logins from one address (IPv6: one /64 network), whatever the account, before it has to wait."),
+    label=_("Failed logins per address"),
     minimum=1,
 )
 WINDOW = Setting(
@@ -41,6 +43,7 @@ WINDOW = Setting(
     timedelta,
     timedelta(minutes=15),
     _("After this time without a failure the count begins anew; also the longest wait."),
+    label=_("Memory of failed logins"),
     minimum=timedelta(seconds=1),
     maximum=timedelta(days=1),
 )

@@ -26,6 +26,7 @@ TRUSTED_PROXIES: Setting[list[str]] = Setting(
         "10.0.0.0/8. Only from these the headers Forwarded, X-Forwarded-For and X-Forwarded-Proto are "
         "believed."
     ),
+    label=_("Trusted reverse proxies"),
     maximum=100,
 )
 ALLOWED_HOSTS: Setting[list[str]] = Setting(
@@ -36,6 +37,7 @@ ALLOWED_HOSTS: Setting[list[str]] = Setting(
         "Further host names under which the console may be opened. Addresses, this machine's own names and "
         "the XMPP domain always work."
     ),
+    label=_("Host names of the console"),
     maximum=100,
 )
 

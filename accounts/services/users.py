@@ -40,6 +40,7 @@ MIN_LENGTH = Setting(
     int,
     8,
     gettext_lazy("Characters that a new password must have at least."),
+    label=gettext_lazy("Shortest password"),
     minimum=1,
     maximum=128,
 )
@@ -48,6 +49,7 @@ REJECT_COMMON = Setting(
     bool,
     True,
     gettext_lazy("Refuse new passwords that are among the 20,000 most used ones."),
+    label=gettext_lazy("Refuse common passwords"),
 )
 
 MAX_REASON_CHARS = 255

@@ -213,11 +213,17 @@ def _limits(setting: Setting[Any]) -> str:
     if setting.kind == "bool" or setting.choices is not None:
         return ""
     low, high = (
-        None if limit is None else (str(limit) if setting.kind == "list" else setting.format(limit))
-        for limit in (setting.minimum, setting.maximum)
+        None if limit is None else setting.format_limit(limit) for limit in (setting.minimum, setting.maximum)
     )
+    text = _between(setting.kind, low, high)
+    if setting.zero:
+        text = " ".join(filter(None, (text, _("0 means: %(word)s.") % {"word": setting.zero})))
+    return text
+
+
+def _between(kind: str, low: str | None, high: str | None) -> str:
     names = {"low": low, "high": high}
-    if setting.kind == "list":
+    if kind == "list":
         return _("At most %(high)s entries.") % names if high else ""
     if low and high:
         return _("From %(low)s to %(high)s.") % names

@@ -170,7 +170,12 @@ def _settings(request: HttpRequest, query: str) -> Section | None:
         return None
     rows = search_settings(query)
     hits = [
-        Hit(row.setting.name, str(row.setting.help), reverse("setting", args=[row.setting.name]), "settings")
+        Hit(
+            row.setting.label,
+            f"{row.setting.name} · {row.setting.help}",
+            reverse("setting", args=[row.setting.name]),
+            "settings",
+        )
         for row in rows[:SHOWN]
     ]
     return Section(gettext_lazy("Settings"), hits, len(rows), _all("settings", query))

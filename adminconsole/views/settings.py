@@ -52,7 +52,7 @@ class Row:
     @property
     def searched(self) -> str:
         setting = self.setting
-        return f"{setting.name}\n{setting.help}\n{setting.section_title}\n{self.shown}".casefold()
+        return f"{setting.label}\n{setting.name}\n{setting.help}\n{setting.section_title}\n{self.shown}".casefold()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +64,7 @@ class Section:
 
 def display(setting: Setting[Any], value: Any) -> str:
     """A value as a person reads it: the label of a choice, units, never a secret."""
-    if setting.secret:
-        return setting.display(value)
-    if setting.choices is not None:
-        labels = dict(setting.choices)
-        chosen = value if isinstance(value, list) else [value]
-        return ", ".join(str(labels.get(item, item)) for item in chosen)
-    return setting.format(value)
+    return setting.display(value) if setting.secret else setting.words(value)
 
 
 @cache
@@ -117,7 +111,7 @@ def setting_list(request: HttpRequest) -> HttpResponse:
 
 
 def search_settings(query: str) -> list[Row]:
-    """The settings whose name, help, section or value holds every word."""
+    """The settings whose label, name, help, section or value holds every word."""
     _discover()
     return [row for row in map(Row, properties.all_settings()) if _matches(row, query, "", "")]
 
@@ -169,7 +163,7 @@ def setting_reset(request: HttpRequest, name: str) -> HttpResponse:
     return confirm(
         request,
         {
-            "title": _("Reset %(name)s?") % {"name": name},
+            "title": _("Reset “%(name)s”?") % {"name": setting.label},
             "text": setting.help,
             "consequences": [
                 _("Now: %(value)s") % {"value": row.shown or _("empty")},
@@ -194,7 +188,7 @@ def _find(name: str) -> Setting[Any]:
 
 def _tell(request: HttpRequest, setting: Setting[Any], value: Any) -> None:
     shown = display(setting, value) or _("empty")
-    messages.success(request, _("%(name)s is now: %(value)s") % {"name": setting.name, "value": shown})
+    messages.success(request, _("%(name)s is now: %(value)s") % {"name": setting.label, "value": shown})
     if setting.restart:
         messages.warning(request, _("This setting takes effect after a restart of the server."))
 

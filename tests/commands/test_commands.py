@@ -188,7 +188,7 @@ def test_settings_are_shown_changed_and_reset():
     assert run("settings", "get", name) == "15 minutes\n"
     assert f"{name} = 20 minutes" in run("settings", "set", name, "20 min")
     assert run("settings", "get", name) == "20 minutes\n"
-    assert run("settings", "list", "--changed") == f"* {name}  20 minutes\n"
+    assert run("settings", "list", "--changed") == f"* {name}  Memory of failed logins  20 minutes\n"
     assert f"{name} = 15 minutes" in run("settings", "reset", name)
     assert run("settings", "list", "--changed") == ""
     assert AuditEntry.objects.filter(action="setting-changed", door="cli").count() == 2
@@ -208,6 +208,7 @@ def test_settings_of_every_module_are_listed():
     listed = run("settings", "list")
     for setting in properties.all_settings():
         assert setting.name in listed
+        assert setting.label in listed
 
 
 def test_settings_refuse_in_one_line():

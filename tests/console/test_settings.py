@@ -34,8 +34,12 @@ def examples() -> Iterator[None]:
             timedelta,
             timedelta(minutes=90),
             "How long they sleep.",
+            label="Hours of rest",
             minimum=timedelta(seconds=1),
             maximum=timedelta(days=2),
+        ),
+        Setting(
+            "zoo.visit", timedelta, timedelta(0), "Visits end then.", zero="never", maximum=timedelta(hours=8)
         ),
         Setting("zoo.cage", "size", 1024 * 1024, "Size of a cage.", minimum=1024, maximum=1024**3),
         Setting("zoo.sign", str, "Welcome", "Text of the sign."),
@@ -62,6 +66,7 @@ def test_every_setting_is_listed_with_its_meaning(owner_client: Browser) -> None
     html = html_of(owner_client.get("/settings/"))
     for setting in properties.all_settings():
         assert f'href="/settings/{setting.name}/"' in html
+        assert escape(setting.label) in html
         assert escape(str(setting.help)) in html
     assert "Client connections" in html
 
@@ -72,6 +77,7 @@ def test_every_setting_is_listed_with_its_meaning(owner_client: Browser) -> None
         ("q=zoo.nap", {"zoo.nap"}),
         ("q=MONKEYS", {"zoo.ratio"}),
         ("q=zoo+sleep", {"zoo.nap"}),
+        ("q=hours+of+rest", {"zoo.nap"}),
         ("section=zoo&q=cage", {"zoo.cage"}),
         ("section=sessions&q=zoo", set()),
         ("show=changed", {"zoo.animals"}),
@@ -84,6 +90,23 @@ def test_search_and_filters(owner_client: Browser, actor: Any, query: str, found
     shown = {s.name for s in properties.all_settings() if f'href="/settings/{s.name}/"' in html}
     assert shown == found
     assert found or "Show all settings" in html
+
+
+def test_the_label_is_the_title_and_the_key_stands_beside_it(owner_client: Browser) -> None:
+    html = html_of(owner_client.get("/settings/zoo.nap/"))
+    assert "<title>Hours of rest" in html
+    assert "<code>zoo.nap</code>" in html
+    assert "Hours of rest is now: 1 hour" in html_of(
+        save(owner_client, "zoo.nap", value_0="1", value_1="3600")
+    )
+
+
+def test_a_zero_that_is_no_amount_is_a_word(owner_client: Browser, actor: Any) -> None:
+    html = html_of(owner_client.get("/settings/zoo.visit/"))
+    assert "<dd>never</dd>" in html
+    assert "At most 8 hours. 0 means: never." in html
+    properties.set_value("zoo.visit", "2 hours", actor=actor)
+    assert "default: never" in html_of(owner_client.get("/settings/?q=zoo.visit"))
 
 
 def test_a_changed_setting_shows_its_default(owner_client: Browser, actor: Any) -> None:

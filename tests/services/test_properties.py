@@ -285,4 +285,29 @@ def test_all_defaults_are_values_of_their_settings():
         assert setting.clean(setting.default) == setting.default, setting.name
         assert setting.parse(setting.format(setting.default)) == setting.default, setting.name
         assert str(setting.help), setting.name
-        assert setting.section_title, setting.name
+
+
+def test_every_setting_has_a_label_of_its_own_and_its_section_a_title():
+    properties.discover()
+    labels = [str(setting._label) for setting in properties.all_settings()]
+    for setting in properties.all_settings():
+        assert setting._label, setting.name
+        assert setting.label[0].isupper(), setting.name
+        assert not setting.label.endswith("."), setting.name
+        assert {setting.section, setting.section.split(".")[0]} & properties.SECTION_TITLES.keys(), (
+            setting.name
+        )
+    assert sorted(set(labels)) == sorted(labels)
+
+
+def test_a_label_is_made_of_the_key_where_there_is_none(define):
+    assert define("test.max_size_of_x", int, 1).label == "Max size of x"
+    assert define("test.x", int, 1, label="Cages").label == "Cages"
+
+
+def test_a_zero_may_be_a_word(define):
+    setting = define("test.x", timedelta, timedelta(0), zero="never")
+    assert setting.format() == "never"
+    assert setting.parse("Never") == setting.parse("0") == timedelta(0)
+    assert setting.format(timedelta(hours=1)) == "1 hour"
+    assert setting.format_limit(timedelta(0)) == "0 seconds"

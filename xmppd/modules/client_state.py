@@ -32,6 +32,8 @@ class ClientState(Module):
             "How many stanzas may wait for a client whose user does not look at it, such as a phone in a pocket: "
             "presence and other news that is not urgent. More wake the client."
         ),
+        label=_("Stanzas held back for an idle client"),
+        zero=_("none"),
         minimum=0,
         maximum=10_000,
     )

@@ -34,8 +34,8 @@ class AddressSetting(Setting[list[str]]):
         return uris
 
 
-def _setting(kind: str, help_text: Any) -> AddressSetting:
-    return AddressSetting(f"server.contact.{kind}", list, [], help_text, maximum=MAX_URIS)
+def _setting(kind: str, label: Any, help_text: Any) -> AddressSetting:
+    return AddressSetting(f"server.contact.{kind}", list, [], help_text, label=label, maximum=MAX_URIS)
 
 
 class ContactAddresses(Module):
@@ -47,25 +47,39 @@ class ContactAddresses(Module):
     addresses = {
         "abuse": _setting(
             "abuse",
+            gettext_lazy("Address for reports of abuse"),
             gettext_lazy("Where abuse by users of this server is reported: URIs, public to everybody."),
         ),
         "admin": _setting(
-            "admin", gettext_lazy("Where the administrators can be reached: URIs, public to everybody.")
+            "admin",
+            gettext_lazy("Address of the administrators"),
+            gettext_lazy("Where the administrators can be reached: URIs, public to everybody."),
         ),
         "feedback": _setting(
             "feedback",
+            gettext_lazy("Address for feedback"),
             gettext_lazy("Where users tell what they think of the service: URIs, public to everybody."),
         ),
         "sales": _setting(
-            "sales", gettext_lazy("Where one asks about prices and contracts: URIs, public to everybody.")
+            "sales",
+            gettext_lazy("Address for prices and contracts"),
+            gettext_lazy("Where one asks about prices and contracts: URIs, public to everybody."),
         ),
         "security": _setting(
-            "security", gettext_lazy("Where security problems are reported: URIs, public to everybody.")
+            "security",
+            gettext_lazy("Address for security problems"),
+            gettext_lazy("Where security problems are reported: URIs, public to everybody."),
         ),
         "status": _setting(
-            "status", gettext_lazy("Where the state of the service is published: URIs, public to everybody.")
+            "status",
+            gettext_lazy("Address of the status page"),
+            gettext_lazy("Where the state of the service is published: URIs, public to everybody."),
         ),
-        "support": _setting("support", gettext_lazy("Where users get help: URIs, public to everybody.")),
+        "support": _setting(
+            "support",
+            gettext_lazy("Address for help"),
+            gettext_lazy("Where users get help: URIs, public to everybody."),
+        ),
     }
 
     def domain_forms(self) -> Sequence[Element]:

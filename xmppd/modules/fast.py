@@ -34,12 +34,14 @@ class Fast(Module):
         _(
             "Give tokens to clients that ask for one, so that they log in again quickly and need not keep the password."
         ),
+        label=_("Quick login with tokens"),
     )
     lifetime = Setting(
         "fast.token_lifetime",
         timedelta,
         timedelta(days=21),
         _("How long a token is good for. A device that stays away longer must log in with the password."),
+        label=_("Lifetime of a token"),
         minimum=timedelta(hours=1),
         maximum=timedelta(days=365),
     )
@@ -48,6 +50,8 @@ class Fast(Module):
         timedelta,
         timedelta(days=1),
         _("A device that logs in with a token older than this gets a new one."),
+        label=_("Age at which a token is renewed"),
+        zero=_("at every login"),
         minimum=timedelta(0),
         maximum=timedelta(days=365),
     )

@@ -68,6 +68,7 @@ class Register(Module):
         int,
         5,
         gettext_lazy("Accounts that one address (IPv6: one /64 network) may register within an hour."),
+        label=gettext_lazy("New accounts per address and hour"),
         minimum=1,
         maximum=100_000,
     )
@@ -79,6 +80,7 @@ class Register(Module):
             "Refused registrations of one address within an hour before it has to wait, so that nobody tries "
             "out at length which names are taken."
         ),
+        label=gettext_lazy("Refused registrations per address and hour"),
         minimum=1,
         maximum=100_000,
     )
@@ -89,18 +91,21 @@ class Register(Module):
         gettext_lazy(
             "User names that cannot be registered with a client; administrators can still give them."
         ),
+        label=gettext_lazy("Reserved user names"),
     )
     allow_password_change = Setting(
         "registration.allow_password_change",
         bool,
         True,
         gettext_lazy("Let users change their password with their XMPP client."),
+        label=gettext_lazy("Password change with a client"),
     )
     allow_removal = Setting(
         "registration.allow_removal",
         bool,
         True,
         gettext_lazy("Let users delete their own account with their XMPP client."),
+        label=gettext_lazy("Account removal with a client"),
     )
 
     async def start(self) -> None:

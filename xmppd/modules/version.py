@@ -32,12 +32,14 @@ class Version(Module):
         bool,
         False,
         _("Tell everybody who asks for the server's version (XEP-0092) its operating system as well."),
+        label=_("Operating system in the version reply"),
     )
     asks_clients = Setting(
         "sessions.ask_client_version",
         bool,
         True,
         _("Ask each client for its name and version after its login, to show them in the list of sessions."),
+        label=_("Ask clients for their version"),
     )
 
     async def start(self) -> None:

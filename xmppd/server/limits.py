@@ -16,6 +16,7 @@ TLS_POLICY = Setting(
         "Whether clients must encrypt before they log in. With “optional”, passwords and messages of clients that do "
         "not ask for TLS cross the network readable to everybody on it."
     ),
+    label=_("Encryption of client connections"),
     choices=[("required", _("required")), ("optional", _("optional"))],
 )
 ALLOW_PLAIN = Setting(
@@ -23,12 +24,14 @@ ALLOW_PLAIN = Setting(
     bool,
     True,
     _("Offer the mechanism PLAIN over TLS, for clients that know no SCRAM: they send the password itself."),
+    label=_("Login with PLAIN"),
 )
 MAX_STANZA_BYTES = Setting(
     "c2s.max_stanza_size",
     "size",
     256 * 1024,
     _("The largest stanza a client may send, in bytes; a larger one ends its stream (RFC 6120 13.12)."),
+    label=_("Largest stanza from a client"),
     minimum=10_000,
     maximum=16 * 1024 * 1024,
 )
@@ -37,6 +40,7 @@ MAX_SESSIONS = Setting(
     int,
     25,
     _("How many devices of one user may be connected at the same time."),
+    label=_("Connected devices per user"),
     minimum=1,
     maximum=1000,
 )
@@ -45,6 +49,7 @@ CONFLICT = Setting(
     str,
     "replace",
     _("What happens when a client asks for a resource name that is in use by the same user."),
+    label=_("Two sessions with the same resource"),
     choices=[
         ("replace", _("the older session is closed")),
         ("refuse", _("the newer one is refused")),
@@ -56,6 +61,7 @@ MAX_AUTH_FAILURES = Setting(
     int,
     3,
     _("Failed logins on one connection before it is closed."),
+    label=_("Failed logins on one connection"),
     minimum=1,
     maximum=5,
 )
@@ -64,6 +70,7 @@ LOGIN_TIMEOUT = Setting(
     timedelta,
     timedelta(seconds=60),
     _("A connection that has not logged in after this time is closed."),
+    label=_("Time to log in"),
     minimum=timedelta(seconds=5),
     maximum=timedelta(minutes=10),
 )
@@ -74,6 +81,7 @@ IDLE_TIMEOUT = Setting(
     _(
         "A client that was silent for this time is pinged; one that does not answer in half of it is disconnected."
     ),
+    label=_("Silence before a client is pinged"),
     minimum=timedelta(seconds=30),
     maximum=timedelta(days=1),
 )
@@ -82,6 +90,7 @@ MAX_CONNECTIONS_PER_ADDRESS = Setting(
     int,
     500,
     _("Connections that one network address may have open; loopback is not limited."),
+    label=_("Connections from one address"),
     minimum=1,
     maximum=1_000_000,
 )
@@ -90,6 +99,7 @@ MAX_UNAUTHENTICATED = Setting(
     int,
     2000,
     _("Connections of all addresses that may be open without being logged in."),
+    label=_("Connections that are not logged in"),
     minimum=10,
     maximum=1_000_000,
 )
@@ -98,6 +108,7 @@ MAX_SEND_QUEUE_BYTES = Setting(
     "size",
     1024 * 1024,
     _("Bytes kept for a client that reads slower than it is written to; above it the connection is closed."),
+    label=_("Output buffer of a slow client"),
     minimum=64 * 1024,
     maximum=256 * 1024 * 1024,
 )
@@ -108,6 +119,7 @@ BYTES_PER_SECOND = Setting(
     _(
         "Bytes per second that are read from one client on average; a faster one is slowed down, nothing is lost."
     ),
+    label=_("Fastest sending rate of a client"),
     minimum=4096,
     maximum=1024 * 1024 * 1024,
 )
@@ -118,6 +130,7 @@ MAX_QUEUED_STANZAS = Setting(
     _(
         "Stanzas kept for a client that has not acknowledged them; above it the session ends and they are handed over."
     ),
+    label=_("Unacknowledged stanzas per session"),
     minimum=50,
     maximum=100_000,
 )
@@ -126,6 +139,7 @@ MAX_QUEUED_BYTES = Setting(
     "size",
     1024 * 1024,
     _("Bytes kept for a client that has not acknowledged them."),
+    label=_("Size of unacknowledged stanzas per session"),
     minimum=64 * 1024,
     maximum=256 * 1024 * 1024,
 )

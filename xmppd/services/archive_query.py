@@ -19,6 +19,8 @@ KEEP_DAYS = Setting(
     int,
     0,
     _("Days that messages stay in the archive; 0 keeps them for ever."),
+    label=_("Days in the archive"),
+    zero=_("for ever"),
     minimum=0,
     maximum=36_500,
 )
@@ -27,6 +29,8 @@ KEEP_BYTES = Setting(
     "size",
     0,
     _("Bytes of messages kept for one user, the oldest are deleted first; 0 sets no limit."),
+    label=_("Size of the archive per user"),
+    zero=_("no limit"),
     minimum=0,
 )
 CHUNK = 500

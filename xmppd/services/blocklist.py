@@ -18,7 +18,12 @@ from xmppd.protocol.jid import JID
 from xmppd.services.properties import Setting
 
 MAX_ITEMS = Setting(
-    "blocking.max_items", int, 1000, _("Number of addresses that one user can block."), minimum=1
+    "blocking.max_items",
+    int,
+    1000,
+    _("Number of addresses that one user can block."),
+    label=_("Blocked addresses per user"),
+    minimum=1,
 )
 
 NOBODY: frozenset[str] = frozenset()

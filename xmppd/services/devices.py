@@ -34,6 +34,7 @@ MAX_DEVICES = Setting(
     int,
     50,
     _("Devices of one user that are remembered; beyond it the one that was away longest is forgotten."),
+    label=_("Remembered devices per user"),
     minimum=1,
     maximum=1000,
 )

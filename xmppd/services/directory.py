@@ -23,10 +23,20 @@ from xmppd.protocol.errors import StanzaError
 from xmppd.services.properties import Setting
 
 ENABLED = Setting(
-    "search.enabled", bool, True, _("Whether users may search for other users of their domain.")
+    "search.enabled",
+    bool,
+    True,
+    _("Whether users may search for other users of their domain."),
+    label=_("User search"),
 )
 MAX_RESULTS = Setting(
-    "search.max_results", int, 100, _("Number of users shown for one search."), minimum=1, maximum=10000
+    "search.max_results",
+    int,
+    100,
+    _("Number of users shown for one search."),
+    label=_("Results of one search"),
+    minimum=1,
+    maximum=10000,
 )
 MAX_TERM_CHARS = 200
 MAX_WILDCARDS = 5  # each one multiplies the work of LIKE

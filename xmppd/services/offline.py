@@ -21,6 +21,7 @@ POLICY = Setting(
     str,
     "store",
     _("What happens to a message for a user who is not online."),
+    label=_("Messages for users who are offline"),
     choices=["store", "bounce", "drop"],
 )
 WHEN_FULL = Setting(
@@ -28,6 +29,7 @@ WHEN_FULL = Setting(
     str,
     "bounce",
     _("What happens to a message when the store is full: an error to the sender, or nothing."),
+    label=_("Messages when the store is full"),
     choices=["bounce", "drop"],
 )
 QUOTA = Setting(
@@ -35,6 +37,8 @@ QUOTA = Setting(
     "size",
     1024 * 1024,
     _("Bytes of offline messages kept for each user."),
+    label=_("Space for offline messages per user"),
+    zero=_("none"),
     minimum=0,
 )
 MAX_MESSAGES = Setting(
@@ -42,6 +46,8 @@ MAX_MESSAGES = Setting(
     int,
     1000,
     _("Number of offline messages kept for each user."),
+    label=_("Offline messages per user"),
+    zero=_("none"),
     minimum=0,
 )
 EXPIRE_AFTER = Setting(
@@ -49,6 +55,8 @@ EXPIRE_AFTER = Setting(
     timedelta,
     timedelta(0),
     _("Time after which an offline message is deleted unread; 0 keeps it until the user comes online."),
+    label=_("Expiry of offline messages"),
+    zero=_("never"),
     minimum=timedelta(0),
     maximum=timedelta(days=36500),
 )

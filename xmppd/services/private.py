@@ -19,6 +19,7 @@ MAX_SIZE = Setting(
     "size",
     128 * 1024,
     _("Bytes of one element of a user's private storage."),
+    label=_("Largest element of private storage"),
     minimum=1024,
 )
 MAX_ELEMENTS = Setting(
@@ -26,6 +27,7 @@ MAX_ELEMENTS = Setting(
     int,
     100,
     _("Number of elements in a user's private storage."),
+    label=_("Elements of private storage per user"),
     minimum=1,
 )
 

@@ -24,13 +24,18 @@ from xmppd.services.properties import Setting
 __all__ = ["Report"]
 
 ENABLED = Setting(
-    "reports.enabled", bool, True, _("Whether users may report spam and abuse when they block somebody.")
+    "reports.enabled",
+    bool,
+    True,
+    _("Whether users may report spam and abuse when they block somebody."),
+    label=_("Reports of spam and abuse"),
 )
 MAX_PER_DAY = Setting(
     "reports.max_per_day",
     int,
     50,
     _("Number of reports taken from one user within 24 hours. Further ones are ignored; the block is not."),
+    label=_("Reports per user and day"),
     minimum=1,
 )
 MAX_TEXT_CHARS = 4000  # of the reporter's text; what is longer is cut

@@ -26,6 +26,7 @@ MAX_ITEMS = Setting(
     int,
     2000,
     _("Number of contacts that a user may add; shared contacts do not count."),
+    label=_("Contacts per user"),
     minimum=1,
 )
 MAX_NAME_BYTES = Setting(
@@ -33,6 +34,7 @@ MAX_NAME_BYTES = Setting(
     int,
     1023,
     _("Bytes of the name that a user gives to a contact or to a group of contacts."),
+    label=_("Longest name of a contact or group"),
     minimum=1,
     maximum=16384,
 )
@@ -41,6 +43,7 @@ MAX_GROUPS = Setting(
     int,
     100,
     _("Number of groups that one contact may be in."),
+    label=_("Groups per contact"),
     minimum=1,
 )
 MAX_REQUESTS = Setting(
@@ -48,6 +51,7 @@ MAX_REQUESTS = Setting(
     int,
     500,
     _("Number of unanswered subscription requests kept for a user; further ones are ignored."),
+    label=_("Unanswered subscription requests per user"),
     minimum=1,
 )
 MAX_REQUEST_SIZE = Setting(
@@ -55,6 +59,7 @@ MAX_REQUEST_SIZE = Setting(
     "size",
     10 * 1024,
     _("Bytes of a subscription request that are kept; of a larger one only who asked."),
+    label=_("Largest stored subscription request"),
     minimum=1024,
 )
 KEPT_TOMBSTONES = 200

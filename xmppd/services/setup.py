@@ -41,6 +41,7 @@ LANGUAGE = Setting(
     str,
     "en",
     gettext_lazy("Language of the console where the browser asks for none that Hearth has."),
+    label=gettext_lazy("Language of the console"),
     choices=settings.LANGUAGES,
 )
 LOCALHOST_ONLY = Setting(
@@ -51,6 +52,7 @@ LOCALHOST_ONLY = Setting(
         "Whether only people on this machine may open the console. Others are refused at once; from the next start of "
         "the server on, it also listens on the loopback address alone."
     ),
+    label=gettext_lazy("Console from this machine only"),
 )
 # Read by xmppd.modules.register; it stands here because set-up writes it.
 REGISTRATION_OPEN = Setting(
@@ -58,6 +60,7 @@ REGISTRATION_OPEN = Setting(
     bool,
     False,
     gettext_lazy("Let everybody who reaches this server make an account with an XMPP client."),
+    label=gettext_lazy("Open registration"),
 )
 
 

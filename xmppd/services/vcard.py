@@ -19,6 +19,7 @@ MAX_SIZE = Setting(
     "size",
     256 * 1024,
     _("Bytes of one profile (vCard), its picture included."),
+    label=_("Largest profile"),
     minimum=1024,
 )
 

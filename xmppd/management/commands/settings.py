@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unicodedata import east_asian_width
 
 from django.core.management.base import CommandError, CommandParser
 from django.utils.translation import gettext as _
@@ -46,9 +47,11 @@ class Command(HearthCommand):
             self.stdout.write(json.dumps([_facts(each) for each in settings], ensure_ascii=False, indent=2))
             return
         width = max((len(each.name) for each in settings), default=0)
+        label_width = max((_columns(each.label) for each in settings), default=0)
         for setting in settings:
             mark = "*" if setting.is_changed else " "
-            self.stdout.write(f"{mark} {setting.name:{width}}  {setting.display()}")
+            label = setting.label + " " * (label_width - _columns(setting.label))
+            self.stdout.write(f"{mark} {setting.name:{width}}  {label}  {setting.display()}")
 
     def _get(self, options: dict[str, Any]) -> None:
         setting = _find(options["key"])
@@ -73,6 +76,11 @@ class Command(HearthCommand):
             self.warn(_("This setting holds after the next start of the server."))
 
 
+def _columns(text: str) -> int:
+    """How many columns of a terminal it takes: Chinese characters take two."""
+    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
+
+
 def _find(name: str) -> Setting[Any]:
     try:
         return properties.find(name)
@@ -88,6 +96,8 @@ def _facts(setting: Setting[Any]) -> dict[str, Any]:
         shown = {"is_set": bool(setting.value)}
     return {
         "name": setting.name,
+        "label": setting.label,
+        "section": setting.section_title,
         "type": setting.kind,
         **shown,
         "text": setting.display(),
