@@ -15,6 +15,7 @@ from typing import Any
 
 from xmppd.bus import channel
 from xmppd.services import live
+from xmppd.services.db import db
 
 log = logging.getLogger("hearth.control")
 MAX_LINE_BYTES = 16 * 1024 * 1024
@@ -42,18 +43,19 @@ class ControlSocket:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while line := await reader.readline():
-                writer.write(json.dumps(self._answer(line)).encode() + b"\n")
+                writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
                 await writer.drain()
         except (ConnectionError, ValueError):
             log.debug("control connection broke")
         finally:
             writer.close()
 
-    def _answer(self, line: bytes) -> dict[str, Any]:
+    async def _answer(self, line: bytes) -> dict[str, Any]:
         try:
             request = json.loads(line)
             if "bus" in request:
-                channel.deliver_locally(channel.decode(request))
+                # Off the loop, as from the console: a subscriber may read the database.
+                await db(channel.deliver_locally, channel.decode(request))
                 return {"ok": None}
             return {"ok": live.run_here(request["call"], request.get("args", {}))}
         except Exception as error:
