@@ -48,8 +48,8 @@ class Devices(Module):
         )
 
     async def stop(self) -> None:
-        for end in self._ends:
-            end()
+        while self._ends:
+            self._ends.pop()()
         await self._rows.close()
 
     def _call(self, handler: Callable[[Any], None], message: Message) -> None:
