@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict
@@ -81,17 +82,31 @@ def decode(line: dict[str, Any]) -> Message:
         raise ValueError("not a bus message") from error
 
 
+ANSWER_SECONDS = 5.0
+PAUSE_SECONDS = 60.0  # nothing is sent after a server did not answer: an import has a message for each user
+
+_silent_until: dict[str, float] = {}  # path of a control socket: monotonic time
+
+
 def send_to_server(message: Message) -> bool:
-    """Write the message to the control socket; False when no server is running beside us."""
+    """Write the message to the control socket; False when no server is running beside us, or none that answers."""
     path = str(settings.CONFIG.control_socket)
+    if time.monotonic() < _silent_until.get(path, 0.0):
+        return False
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(5)
+            connection.settimeout(ANSWER_SECONDS)
             connection.connect(path)
             connection.sendall(encode(message))
             connection.recv(64)  # the server answers when its subscribers have been told
             return True
     except (FileNotFoundError, ConnectionRefusedError):
+        return False
+    except (TimeoutError, BlockingIOError):  # the latter: its backlog is full
+        _silent_until[path] = time.monotonic() + PAUSE_SECONDS
+        log.warning(
+            "the server does not answer on %s; it is not told of changes for %d s", path, PAUSE_SECONDS
+        )
         return False
     except OSError as error:
         log.warning("control socket %s: %s", path, error)
