@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import Count, Sum
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from accounts.fields import MAX_JID_CHARS
 from xmppd.models import OfflineMessage
@@ -56,7 +57,7 @@ EXPIRE_AFTER = Setting(
     timedelta(0),
     _("Time after which an offline message is deleted unread; 0 keeps it until the user comes online."),
     label=_("Expiry of offline messages"),
-    zero=_("never"),
+    zero=pgettext_lazy("of an expiry", "never"),
     minimum=timedelta(0),
     maximum=timedelta(days=36500),
 )
