@@ -44,6 +44,14 @@ def actor_role(actor: Actor) -> str:
     return User.objects.filter(pk=actor.user_id).values_list("role", flat=True).first() or roles.Role.NONE
 
 
+def require_permission(actor: Actor, permission: str) -> None:
+    """PermissionDenied unless the actor's role has the permission, which roles.PERMISSIONS names."""
+    if not roles.allows(actor_role(actor), permission):
+        raise PermissionDenied(
+            _("Your role does not include this page or action. Ask an owner of this server if you need it.")
+        )
+
+
 def require_manages(actor: Actor, user: User, *, self_too: bool = False) -> None:
     """PermissionDenied unless the actor's role manages this account; `self_too`: or it is his own."""
     if self_too and actor.user_id == user.pk:

@@ -15,12 +15,13 @@ from accounts import audit, sharing
 from accounts.audit import Actor
 from accounts.fields import MAX_JID_CHARS, MAX_NAME_CHARS
 from accounts.models import Domain, Group, Membership, User
-from accounts.services.checks import clean_text, invalid
+from accounts.services.checks import clean_text, invalid, require_permission
 from accounts.services.domains import primary_domain
 from accounts.services.users import publish_shared
 from xmppd.protocol.jid import JID, JIDError
 
 MAX_DESCRIPTION_CHARS = 2000
+CHANGE = "groups.change"  # what the actor's role has to allow
 
 
 def create_group(
@@ -33,6 +34,7 @@ def create_group(
     shared_with: Iterable[Group] = (),
     actor: Actor,
 ) -> Group:
+    require_permission(actor, CHANGE)
     domain = domain or primary_domain()
     if domain is None:
         raise invalid("domain", _("There is no domain yet: finish the set-up first."))
@@ -60,6 +62,7 @@ def update_group(
     actor: Actor,
 ) -> Group:
     """Change what is not None."""
+    require_permission(actor, CHANGE)
     try:
         with transaction.atomic():
             stored = Group.objects.select_for_update().get(pk=group.pk)
@@ -87,6 +90,7 @@ def update_group(
 
 @transaction.atomic
 def delete_group(group: Group, *, actor: Actor) -> None:
+    require_permission(actor, CHANGE)
     members = [m.user_id for m in group.memberships.all() if m.user_id is not None]
     affected = sharing.affected_by_members(group, members)
     before = {**_facts(group), "members": group.memberships.count()}
@@ -99,6 +103,7 @@ def delete_group(group: Group, *, actor: Actor) -> None:
 @transaction.atomic
 def add_member(group: Group, member: User | str, *, is_admin: bool = False, actor: Actor) -> Membership:
     """Add an account or the bare JID of somebody elsewhere; a member already there keeps its place."""
+    require_permission(actor, CHANGE)
     key = _clean_member(member)
     membership, is_new = Membership.objects.get_or_create(group=group, **key, defaults={"is_admin": is_admin})
     if is_new:
@@ -107,13 +112,14 @@ def add_member(group: Group, member: User | str, *, is_admin: bool = False, acto
         )
         _publish_members(group, [membership.user_id])
     elif is_admin and not membership.is_admin:
-        set_admin(membership, True, actor=actor)
+        _set_admin(membership, True, actor)
     return membership
 
 
 @transaction.atomic
 def add_members(group: Group, users: Iterable[User], *, actor: Actor) -> int:
     """Add many accounts at once; return how many were no members yet."""
+    require_permission(actor, CHANGE)
     present = set(_local(group.memberships.values_list("user_id", flat=True)))
     joining = [user for user in users if user.pk not in present]
     if joining:
@@ -128,6 +134,7 @@ def add_members(group: Group, users: Iterable[User], *, actor: Actor) -> int:
 
 @transaction.atomic
 def remove_member(membership: Membership, *, actor: Actor) -> None:
+    require_permission(actor, CHANGE)
     group, user_id = membership.group, membership.user_id
     affected = sharing.affected_by_members(group, _local([user_id]))
     audit.record(
@@ -143,6 +150,12 @@ def remove_member(membership: Membership, *, actor: Actor) -> None:
 @transaction.atomic
 def set_admin(membership: Membership, is_admin: bool, *, actor: Actor) -> Membership:
     """Make a member an admin of the group, or no longer; who sees whom stays."""
+    require_permission(actor, CHANGE)
+    _set_admin(membership, is_admin, actor)
+    return membership
+
+
+def _set_admin(membership: Membership, is_admin: bool, actor: Actor) -> None:
     if membership.is_admin != is_admin:
         before, membership.is_admin = membership.is_admin, is_admin
         membership.save(update_fields=["is_admin"])
@@ -154,7 +167,6 @@ def set_admin(membership: Membership, is_admin: bool, *, actor: Actor) -> Member
             after={"admin": is_admin},
             detail=membership.jid,
         )
-    return membership
 
 
 @transaction.atomic
@@ -162,6 +174,7 @@ def set_members(
     group: Group, members: Iterable[User | str], *, admins: Collection[User | str] = (), actor: Actor
 ) -> None:
     """Let the group have exactly these members, and these admins among them."""
+    require_permission(actor, CHANGE)
     wanted = {tuple(_clean_member(m).values()): m in admins for m in [*members, *admins]}
     present = {tuple(_key(m).values()): m for m in group.memberships.select_related("user__domain")}
     leaving = [membership for key, membership in present.items() if key not in wanted]
@@ -175,7 +188,7 @@ def set_members(
     Membership.objects.bulk_create(joining, batch_size=500)
     for key, is_admin in wanted.items():
         if key in present:
-            set_admin(present[key], is_admin, actor=actor)
+            _set_admin(present[key], is_admin, actor)
     if leaving or joining:
         audit.record(
             actor,

@@ -26,7 +26,7 @@ from accounts.audit import Actor
 from accounts.fields import MAX_NAME_CHARS
 from accounts.models import AuditEntry, Domain, Group, User, search_text
 from accounts.services import groups as group_services
-from accounts.services.checks import actor_role, clean_text, invalid
+from accounts.services.checks import clean_text, invalid, require_permission
 from accounts.services.domains import clean_domain, primary_domain
 from accounts.services.users import check_password_policy, clean_email, clean_name, clean_username
 from xmppd.bus.channel import publish
@@ -92,8 +92,7 @@ def import_users(
     """Make the accounts of the rows whose status is "new"; return how many. `progress(done, of)` after each
     500.
     """
-    if not actor_role(actor):
-        return 0
+    require_permission(actor, "users.change")
     new = [row for row in rows if row.status == "new"]
     done = 0
     # PBKDF2 lets go of the interpreter lock, so threads use every core.

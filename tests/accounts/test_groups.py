@@ -1,9 +1,10 @@
 """Groups: create, change, members, and that exactly the affected accounts are told."""
 
 import pytest
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 
 from accounts import services
+from accounts.audit import Actor
 from accounts.models import AuditEntry, Group, Membership
 from xmppd.bus.messages import SharedRostersChanged
 
@@ -42,6 +43,35 @@ def test_created_group_is_audited(domain, actor):
     group = services.create_group(name="  Büro  ", description="a\r\nb", actor=actor)
     assert (group.name, group.description) == ("Büro", "a\nb")
     assert AuditEntry.objects.get().after["name"] == "Büro"
+
+
+@pytest.mark.parametrize("role", ["", "auditor", "room_moderator"])
+def test_the_actor_needs_a_role_that_changes_groups(make_user, people, team, role):
+    actor = Actor.of(make_user("eve", role=role), "console")
+    membership = team.memberships.first()
+    for write in (
+        lambda: services.create_group(name="mine", actor=actor),
+        lambda: services.update_group(team, name="mine", actor=actor),
+        lambda: services.delete_group(team, actor=actor),
+        lambda: services.add_member(team, people["carol"], actor=actor),
+        lambda: services.add_members(team, [people["carol"]], actor=actor),
+        lambda: services.remove_member(membership, actor=actor),
+        lambda: services.set_admin(membership, True, actor=actor),
+        lambda: services.set_members(team, [people["carol"]], actor=actor),
+    ):
+        with pytest.raises(PermissionDenied):
+            write()
+    team.refresh_from_db()
+    assert (team.name, team.memberships.count()) == ("team", 2)
+    assert Group.objects.count() == 1
+
+
+def test_user_managers_change_groups(make_user, team, people):
+    actor = Actor.of(make_user("max", role="user_manager"), "console")
+    services.set_members(team, [people["carol"]], admins=[people["carol"]], actor=actor)
+    services.add_member(team, people["dave"], is_admin=True, actor=actor)
+    services.delete_group(services.create_group(name="mine", actor=actor), actor=actor)
+    assert team.memberships.filter(is_admin=True).count() == 2
 
 
 def test_name_is_needed_and_unique_in_the_domain(domain, actor):

@@ -1,9 +1,10 @@
 """Users from CSV files: what is read, what is refused, what is made."""
 
 import pytest
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 
 from accounts import credentials, services
+from accounts.audit import Actor
 from accounts.models import AuditEntry, Group, User
 from accounts.services.importing import CHUNK
 from xmppd.bus.messages import SharedRostersChanged, UserCreated
@@ -145,3 +146,11 @@ def test_many_rows_are_made_in_chunks(domain, actor):
 def test_a_group_name_that_cannot_be_is_a_problem_of_its_row(domain):
     rows = services.read_users(f"username,groups\nanna,{'x' * 300}\nberta,Friends\n".encode())
     assert [row.status for row in rows] == ["error", "new"]
+
+
+@pytest.mark.parametrize("role", ["", "auditor", "room_moderator"])
+def test_the_actor_needs_a_role_that_changes_users(make_user, role):
+    actor = Actor.of(make_user("eve", role=role), "console")
+    with pytest.raises(PermissionDenied):
+        services.import_users(read("alice,a good long one\n"), actor=actor)
+    assert not User.objects.filter(username="alice").exists()
