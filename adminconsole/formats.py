@@ -13,6 +13,8 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, pgettext
 
+MONTH_SECONDS = 30.44 * 86400
+
 
 def number(value: Any) -> str:
     """1204 -> 1,204 in the reader's language."""
@@ -58,22 +60,27 @@ def ago(moment: datetime | None) -> SafeString | str:
         '<time datetime="{}" title="{}">{}</time>',
         moment.isoformat(timespec="seconds"),
         date_format(local, "DATETIME_FORMAT"),
-        _distance(seconds, local),
+        _distance(seconds),
     )
 
 
-def _distance(seconds: float, local: datetime) -> str:
+def _distance(seconds: float) -> str:
     size, past = abs(seconds), seconds > 0
     if size < 45:
         return pgettext("time", "now")
-    if size >= 30 * 86400:
-        return date_format(local, "DATE_FORMAT")
     if size < 3600:
         count = max(1, round(size / 60))
         text = _("%(n)s min ago") if past else _("in %(n)s min")
     elif size < 86400:
         count = round(size / 3600)
         text = _("%(n)s h ago") if past else _("in %(n)s h")
+    elif size >= 45 * 86400:
+        count = round(size / MONTH_SECONDS)
+        text = (
+            ngettext("%(n)s month ago", "%(n)s months ago", count)
+            if past
+            else ngettext("in %(n)s month", "in %(n)s months", count)
+        )
     else:
         count = round(size / 86400)
         text = (
@@ -88,10 +95,18 @@ def when(moment: datetime | None) -> SafeString | str:
     """An instant as date and time, with <time>."""
     if moment is None:
         return "–"
-    local = timezone.localtime(moment)
-    return format_html(
-        '<time datetime="{}">{}</time>', moment.isoformat(), date_format(local, "SHORT_DATETIME_FORMAT")
-    )
+    return format_html('<time datetime="{}">{}</time>', moment.isoformat(), date_and_time(moment))
+
+
+def date_and_time(moment: datetime) -> str:
+    """20 Nov 2026, 14:39, in the server's time zone."""
+    return str(date_format(timezone.localtime(moment), "SHORT_DATETIME_FORMAT"))
+
+
+def address(text: str) -> str:
+    """An IP address as people know it: IPv4 stays IPv4 on a socket that takes both (RFC 4291 2.5.5.2)."""
+    mapped = text.removeprefix("::ffff:")
+    return mapped if "." in mapped else text
 
 
 def jid(address: Any) -> SafeString:

@@ -92,6 +92,8 @@ class HostGuard:
 
     def _look_behind_proxy(self, request: HttpRequest) -> None:
         peer = hosts.parse_address(request.META.get("REMOTE_ADDR", ""))
+        if peer is not None:
+            request.META["REMOTE_ADDR"] = str(peer)  # ::ffff:192.0.2.1 is 192.0.2.1 in every log and list
         if not hosts.is_trusted_proxy(peer):
             return
         request.peer_address = request.META["REMOTE_ADDR"]  # type: ignore[attr-defined]

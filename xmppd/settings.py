@@ -101,6 +101,7 @@ FILE_UPLOAD_MAX_MEMORY_SIZE = 6 * 1024 * 1024  # files of users hold passwords: 
 
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English")), ("zh-hans", _("简体中文"))]
+FORMAT_MODULE_PATH = "adminconsole.dateformats"
 LANGUAGE_COOKIE_NAME = "hearth_language"
 LANGUAGE_COOKIE_SAMESITE = "Lax"
 LOCALE_PATHS = [BASE_DIR / "adminconsole" / "locale"]

@@ -17,6 +17,8 @@ from django.utils.translation import gettext_lazy
 
 from accounts.models import Group
 from accounts.roles import Role
+from adminconsole.formats import address, date_and_time
+from adminconsole.forms.groups import CHOSEN, DISABLED, EVERYBODY, MEMBERS, SHARING_LABELS
 from adminconsole.forms.users import SUBSCRIPTIONS
 from xmppd.services import properties
 from xmppd.services.audit import AuditEntry
@@ -99,10 +101,16 @@ FIELDS: dict[str, str | Promise] = {
 # of these fields, what their values are called
 WORDS: dict[str, dict[Any, Any]] = {
     "role": dict(Role.choices),
-    "sharing": dict(Group.Sharing.choices),
     "subscription": dict(SUBSCRIPTIONS),
     "state": dict(ReportState.choices),
 }
+# what an empty value of these fields means
+EMPTY: dict[str, str | Promise] = {
+    "role": Role.NONE.label,
+    "locked_from": gettext_lazy("not locked"),
+    "locked_until": gettext_lazy("somebody unlocks it"),
+}
+MOMENTS = frozenset({"locked_from", "locked_until"})
 # targets and details that are no name or text of anybody's
 TERMS: dict[str, str | Promise] = {
     "everyone online": gettext_lazy("Everybody online"),
@@ -162,28 +170,47 @@ class Entry:
         return str(TERMS.get(self.row.target, self.row.target))
 
     @property
+    def address(self) -> str:
+        return address(self.row.address)
+
+    @property
     def changes(self) -> list[Change]:
         before, after = _mapping(self.row.before), _mapping(self.row.after)
         return [
             Change(
                 str(FIELDS.get(key, key)),
-                self._shown(key, before[key]) if key in before else None,
-                self._shown(key, after[key]) if key in after else None,
+                self._shown(key, before, is_change=key in after) if key in before else None,
+                self._shown(key, after, is_change=key in before) if key in after else None,
             )
             for key in {**before, **after}
         ]
 
-    def _shown(self, key: str, value: Any) -> str:
-        """A value of a setting with its unit, as the settings page says it."""
+    def _shown(self, key: str, facts: Mapping[str, Any], *, is_change: bool) -> str:
+        """One of the facts as the pages say it: labels, moments in the reader's form, a setting with its unit."""
+        value = facts[key]
+        if key in EMPTY and not value:
+            return self._empty(key, facts) if is_change else ""
+        if key == "sharing":
+            return _sharing(value, facts)
+        if key in MOMENTS and isinstance(value, str):
+            try:
+                return date_and_time(datetime.fromisoformat(value))
+            except ValueError:
+                return value
         if isinstance(value, str) and value in WORDS.get(key, {}):
-            return str(WORDS[key][value]) if value else ""
+            return str(WORDS[key][value])
         if self.row.action == "setting-changed":
             try:
                 setting = properties.find(self.row.target)
-                return shown(value) if setting.secret else setting.format(setting.from_json(value))
+                return shown(value) if setting.secret else setting.words(setting.from_json(value))
             except (KeyError, ValidationError):  # a setting that is gone, or a secret's stars
                 pass
         return shown(value)
+
+    def _empty(self, key: str, facts: Mapping[str, Any]) -> str:
+        """Of an account that is not locked, no end of a lock is worth a word."""
+        is_idle = key == "locked_until" and not facts.get("locked_from", self.row.action == "user-locked")
+        return "" if is_idle else str(EMPTY[key])
 
     @property
     def summary(self) -> str:
@@ -206,6 +233,13 @@ class Entry:
                 }
             )
         return _("; ").join(parts)
+
+
+def _sharing(value: Any, facts: Mapping[str, Any]) -> str:
+    """Which of the four ways it was: two of them are one in the model, told apart by the groups chosen."""
+    modes = {Group.Sharing.NOBODY: DISABLED, Group.Sharing.EVERYBODY: EVERYBODY}
+    mode = modes.get(value) or (CHOSEN if facts.get("shared_with") else MEMBERS)
+    return str(SHARING_LABELS[mode])
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

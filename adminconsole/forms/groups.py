@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from accounts.fields import MAX_NAME_CHARS
@@ -12,6 +13,13 @@ from accounts.models import Group
 from accounts.services.groups import MAX_DESCRIPTION_CHARS
 
 DISABLED, MEMBERS, EVERYBODY, CHOSEN = "disabled", "members", "everybody", "chosen"
+# One wording in form, list, filter and audit log.
+SHARING_LABELS = {
+    DISABLED: _("Not shared"),
+    MEMBERS: _("Shared among its members"),
+    CHOSEN: _("Shared with chosen groups"),
+    EVERYBODY: _("Shared with everybody"),
+}
 MAX_PARTNER_CHOICES = 200
 MAX_ADDRESSES_CHARS = 100_000
 
@@ -35,17 +43,12 @@ class SharingForm(forms.Form):
     mode = forms.ChoiceField(
         label=_("In contact lists"),
         widget=forms.RadioSelect,
-        choices=[
-            (DISABLED, _("Not shared")),
-            (MEMBERS, _("Shared among its members")),
-            (CHOSEN, _("Shared with chosen groups")),
-            (EVERYBODY, _("Shared with everybody")),
-        ],
+        choices=list(SHARING_LABELS.items()),
     )
     mode.choice_help = {  # type: ignore[attr-defined]
         DISABLED: _("The group is for administrators only."),
         MEMBERS: _("Members find each other in their contact lists."),
-        CHOSEN: _("Its members and those of the groups chosen find them."),
+        CHOSEN: _("Its members and those of the chosen groups find them."),
         EVERYBODY: _("Every user of the domain finds its members."),
     }
     display_name = forms.CharField(
@@ -101,6 +104,17 @@ def mode_of(group: Group, shared_with: list[int]) -> str:
     return CHOSEN if shared_with else MEMBERS
 
 
+def sharing_filter(mode: str) -> Q:
+    """The groups that are shared in this way."""
+    if mode == DISABLED:
+        return Q(sharing=Group.Sharing.NOBODY)
+    if mode == EVERYBODY:
+        return Q(sharing=Group.Sharing.EVERYBODY)
+    partners = Group.shared_with.through.objects.values("from_group_id")
+    chosen = Q(pk__in=partners) if mode == CHOSEN else ~Q(pk__in=partners)
+    return Q(sharing=Group.Sharing.GROUPS) & chosen
+
+
 class AddMembersForm(forms.Form):
     """People ticked in a list, addresses typed, or both."""
 
@@ -109,12 +123,15 @@ class AddMembersForm(forms.Form):
         required=False,
         max_length=MAX_ADDRESSES_CHARS,
         widget=forms.Textarea(attrs={"rows": 3, "spellcheck": "false", "autocapitalize": "off"}),
-        help_text=_("User names here or XMPP addresses anywhere, separated by spaces, commas or lines."),
+        help_text=_(
+            "User names on this server or whole XMPP addresses, separated by spaces, commas or line breaks. This "
+            "server does not talk to other servers yet: their addresses are kept, but not reached."
+        ),
     )
     is_admin = forms.BooleanField(
         label=_("As admins of the group"),
         required=False,
-        help_text=_("Admins count as members; chat rooms can give them more rights."),
+        help_text=_("Admins are members too. The mark tells who is in charge of the group."),
     )
 
     def words(self) -> list[str]:

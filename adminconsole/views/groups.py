@@ -16,7 +16,7 @@ from accounts import services
 from accounts.models import Group
 from accounts.services.search import primary_id
 from adminconsole.access import actor_of, page
-from adminconsole.forms.groups import GroupForm
+from adminconsole.forms.groups import SHARING_LABELS, GroupForm, sharing_filter
 from adminconsole.pages import choice, confirm, cut, searched, show_errors, typed
 from adminconsole.views import group_members, group_sharing
 from adminconsole.views.group_page import find_group, group_page
@@ -27,18 +27,13 @@ SORTS = {"name": ("name",), "-name": ("-name",), "members": ("member_count",), "
 @page(permission="groups.view")
 def group_list(request: HttpRequest) -> HttpResponse:
     query = searched(request)
-    sharing = choice(request, "sharing", Group.Sharing.values)
+    sharing = choice(request, "sharing", SHARING_LABELS)
     sort = choice(request, "sort", SORTS, "name")
     groups = services.search_groups(query).filter(domain_id=primary_id())
     if sharing:
-        groups = groups.filter(sharing=sharing)
+        groups = groups.filter(sharing_filter(sharing))
     groups = groups.order_by(*SORTS[sort], "id").prefetch_related("shared_with")
-    choices = [
-        ("", _("Any sharing")),
-        (Group.Sharing.NOBODY, _("Not shared")),
-        (Group.Sharing.GROUPS, _("Shared with groups")),
-        (Group.Sharing.EVERYBODY, _("Shared with everybody")),
-    ]
+    choices = [("", _("Any sharing")), *SHARING_LABELS.items()]
     context = {
         "page": cut(request, groups),
         "q": query,

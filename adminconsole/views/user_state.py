@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
 from accounts.models import User
+from adminconsole.formats import date_and_time
 from xmppd.services import live
 
 SHOWS = ("chat", "", "away", "xa", "dnd")  # the most reachable first
@@ -30,11 +29,11 @@ class State:
 def state_of(user: User, sessions: list[dict[str, Any]]) -> State:
     """Of an account with these live sessions (rows of live.sessions)."""
     if user.is_locked():
-        return State("bad", _("Locked"), "lock", lock_hint(user))
+        return State("bad", _("Locked"), "lock", _lock_note(user))
     if sessions:
         return _online(sessions)
     if user.locked_from and user.locked_from > timezone.now():
-        return State("warn", _("Lock is planned"), "clock", lock_hint(user))
+        return State("warn", _("Lock is planned"), "clock", _lock_note(user))
     return State("neutral", _("Offline"))
 
 
@@ -57,21 +56,22 @@ def _online(sessions: list[dict[str, Any]]) -> State:
     return State("ok", _("Online"), is_online=True)
 
 
+def _lock_note(user: User) -> str:
+    hint = lock_hint(user)
+    if not user.lock_reason:
+        return hint
+    return _("%(hint)s. Reason: %(reason)s") % {"hint": hint, "reason": user.lock_reason}
+
+
 def lock_hint(user: User) -> str:
-    """From when until when, and why, as plain text."""
+    """From when until when, as plain text."""
     parts = []
     now = timezone.now()
     if user.locked_from and user.locked_from > now:
-        parts.append(_("from %(time)s") % {"time": _moment(user.locked_from)})
+        parts.append(_("from %(time)s") % {"time": date_and_time(user.locked_from)})
     parts.append(
-        _("until %(time)s") % {"time": _moment(user.locked_until)}
+        _("until %(time)s") % {"time": date_and_time(user.locked_until)}
         if user.locked_until
         else _("until unlocked")
     )
-    if user.lock_reason:
-        parts.append(user.lock_reason)
     return ", ".join(parts)
-
-
-def _moment(moment: datetime) -> str:
-    return str(date_format(timezone.localtime(moment), "SHORT_DATETIME_FORMAT"))

@@ -294,3 +294,48 @@ def test_a_stranger_is_asked_to_sign_in(stranger_client: Browser, url: str) -> N
     response = stranger_client.get(f"/audit/{url}")
     assert response.status_code == 302
     assert response["Location"].startswith("/login/")
+
+
+def summary(action: str, before: dict[str, Any] | None = None, after: dict[str, Any] | None = None) -> str:
+    return Entry(audit.record(ANN, action, "x", before=before, after=after)).summary
+
+
+def test_locks_are_told_in_words() -> None:
+    free = {"locked_from": None, "locked_until": None, "reason": ""}
+    start, end = datetime(2026, 11, 20, 14, 39, tzinfo=UTC), datetime(2026, 11, 21, 9, 5, tzinfo=UTC)
+    locked = {"locked_from": start, "locked_until": end, "reason": "Spam"}
+    text = summary("user-locked", free, locked)
+    assert "Locked from: not locked → 20 Nov 2026, 14:39" in text
+    assert "Locked until: – → 21 Nov 2026, 09:05" in text
+    assert "somebody unlocks it" in summary("user-locked", locked, {**locked, "locked_until": None})
+    assert "Locked from: 20 Nov 2026, 14:39 → not locked" in summary("user-unlocked", locked, free)
+
+
+def test_roles_sharing_and_choices_have_their_labels() -> None:
+    _discover()
+    assert summary("role-changed", {"role": ""}, {"role": "user_manager"}) == "Role: None → User manager"
+    plain = {"sharing": "nobody", "shared_with": []}
+    assert "Not shared → Shared among its members" in summary(
+        "group-changed", plain, {"sharing": "groups", "shared_with": []}
+    )
+    assert "Not shared → Shared with chosen groups" in summary(
+        "group-changed", plain, {"sharing": "groups", "shared_with": ["Sales"]}
+    )
+    setting = audit.record(
+        ANN, "setting-changed", "console.language", before={"value": "en"}, after={"value": "zh-hans"}
+    )
+    assert Entry(setting).summary == "Value: English → 简体中文"
+
+
+def test_addresses_of_older_entries_are_shown_as_ipv4(owner_client: Browser) -> None:
+    row = audit.record(
+        Actor("ann@example.org", "console", "::ffff:192.0.2.7"), "signed-in", "ann@example.org"
+    )
+    html = html_of(owner_client.get(f"/audit/{row.pk}/"))
+    assert "192.0.2.7" in html
+    assert "::ffff:" not in html
+
+
+def test_the_time_is_the_first_column(owner_client: Browser, log: Any) -> None:
+    heads = re.findall(r'<th scope="col"[^>]*>([^<]+)</th>', html_of(owner_client.get("/audit/")))
+    assert heads == ["When", "What", "To what", "Details", "Who"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
 
@@ -234,6 +234,8 @@ def test_duration(value: int | timedelta | None, shown: str) -> None:
         (timedelta(hours=2), "2 h ago"),
         (timedelta(days=1), "1 day ago"),
         (timedelta(minutes=-30), "in 30 min"),
+        (timedelta(days=100), "3 months ago"),
+        (timedelta(days=-824), "in 27 months"),
     ],
 )
 def test_ago(back: timedelta, shown: str) -> None:
@@ -249,3 +251,9 @@ def test_jid_and_avatar_escape() -> None:
 def test_highlight_marks_and_escapes() -> None:
     assert formats.highlight("<Romeo>", "rom") == "&lt;<mark>Rom</mark>eo&gt;"
     assert formats.highlight("<Romeo>", "") == "&lt;Romeo&gt;"
+
+
+def test_dates_cannot_be_misread() -> None:
+    moment = datetime(2026, 11, 2, 14, 39, tzinfo=UTC)
+    assert ">2 Nov 2026, 14:39<" in formats.when(moment)
+    assert "2 Nov 2026, 14:39" in formats.ago(moment)

@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from accounts import services, sharing
 from accounts.models import AuditEntry, Group, User
+from adminconsole.forms.audit import Entry
 from adminconsole.views.group_sharing import preview, reach
 from xmppd.bus.messages import SharedRostersChanged
 
@@ -129,7 +130,11 @@ def test_people_ticked_and_typed_become_admins_together(
     data = {"users": [people[0].pk], "addresses": "ben xenia@far.example", "is_admin": "on"}
     owner_client.post(reverse("group-members-add", args=[design.pk]), data)
     admins = design.memberships.filter(is_admin=True)
-    assert sorted(member.jid for member in admins) == ["ann@example.org", "ben@example.org", "xenia@far.example"]
+    assert sorted(member.jid for member in admins) == [
+        "ann@example.org",
+        "ben@example.org",
+        "xenia@far.example",
+    ]
 
 
 def test_one_wrong_address_adds_nobody(owner_client: Client, design: Group, people: list[User]) -> None:
@@ -250,6 +255,28 @@ def test_preview_changes_nothing(owner_client: Client, design: Group, people: li
     broken = owner_client.post(url, {"mode": "members", "display_name": "", "preview": "1"})
     assert broken.status_code == 200
     assert "needs a name" in broken.content.decode().split('id="preview"')[1]
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("disabled", "Not shared"),
+        ("members", "Shared among its members"),
+        ("chosen", "Shared with chosen groups"),
+        ("everybody", "Shared with everybody"),
+    ],
+)
+def test_each_way_of_sharing_has_one_name(
+    owner_client: Client, design: Group, sales: Group, mode: str, words: str
+) -> None:
+    data = {"mode": mode, "display_name": "Designers", "groups": [sales.pk]}
+    owner_client.post(reverse("group-sharing", args=[design.pk]), data)
+    page = owner_client.get(reverse("groups"), {"sharing": mode, "q": "design"})
+    assert names(page) == ["Design"]
+    html = page.content.decode()
+    assert html.count(words) == 2  # in the filter and the row
+    if mode != "disabled":
+        assert words in Entry(AuditEntry.objects.filter(action="group-changed").latest("id")).summary
 
 
 def test_preview_tells_what_sharing_will_do(

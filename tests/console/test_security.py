@@ -16,7 +16,7 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 
 from accounts import registry
-from accounts.models import User
+from accounts.models import AuditEntry, User
 from adminconsole import access, hosts
 from adminconsole.middleware import ConsoleAccess, HostGuard
 from xmppd.services import setup
@@ -241,7 +241,9 @@ def test_localhost_only_holds_at_once(owner_client: Client) -> None:
 
 def test_localhost_only_names_the_way_in_with_the_port_in_use(owner_client: Client) -> None:
     with registry.overridden(console__localhost_only=True):
-        answer = owner_client.get("/", REMOTE_ADDR="203.0.113.9", SERVER_PORT="19090", HTTP_HOST="192.0.2.7:8443")
+        answer = owner_client.get(
+            "/", REMOTE_ADDR="203.0.113.9", SERVER_PORT="19090", HTTP_HOST="192.0.2.7:8443"
+        )
     text = answer.content.decode()
     assert "ssh -L 19090:127.0.0.1:19090 192.0.2.7<" in text
     assert "http://127.0.0.1:19090/" in text
@@ -350,3 +352,8 @@ def test_host_guard_needs_no_database_for_addresses(django_assert_num_queries: A
     guard = HostGuard(lambda request: HttpResponse("through"))
     with registry.overridden(console__allowed_hosts=[]), django_assert_num_queries(0):
         assert guard(RequestFactory().get("/", headers={"Host": "192.0.2.1"})).content == b"through"
+
+
+def test_ipv4_on_a_socket_for_both_is_recorded_as_ipv4(owner_client: Client) -> None:
+    owner_client.post(reverse("group-create"), {"name": "Design"}, REMOTE_ADDR="::ffff:192.0.2.7")
+    assert AuditEntry.objects.latest("id").address == "192.0.2.7"

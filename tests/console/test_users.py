@@ -472,3 +472,22 @@ def test_hostile_names_are_text(
         assert page.status_code == 200
         assert "<svg/onload" not in page.content.decode()
         assert "&amp;lt;svg" not in page.content.decode()  # escaped once
+
+
+def test_list_and_page_agree_when_somebody_was_seen(
+    owner_client: Client, make_user: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = make_user("juliet")
+    services.record_seen([services.Seen(user.pk, timezone.now() - timedelta(hours=3))])
+    for path in ("/users/?q=juliet", f"/users/{user.pk}/"):
+        assert "3 h ago" in owner_client.get(path).content.decode()
+    assert "Last sign-in" not in owner_client.get(f"/users/{user.pk}/").content.decode()
+
+
+def test_a_locked_account_tells_the_reason_apart(
+    owner_client: Client, make_user: Callable[..., Any], actor: Any
+) -> None:
+    user = make_user("juliet")
+    services.lock_user(user, reason="Spam", actor=actor)
+    html = owner_client.get(f"/users/{user.pk}/").content.decode()
+    assert "Nobody can sign in to this account until unlocked. Reason: Spam" in html
