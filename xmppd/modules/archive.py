@@ -132,7 +132,7 @@ class Archive(Module):
             copies,
             stanza.to_bytes().decode(),
             mark,
-            lambda problem: self._committed(problem, job, stanza, account, deferred),
+            lambda job, problem: self._committed(problem, job, stanza, account, deferred),
             offline_user_id=account.id if is_offline else None,
             sender=stanza.from_.full_str,
         )

@@ -26,8 +26,9 @@ class Deferred:
     def finish(self, problem: Exception | None = None) -> None:
         self.is_finished = True
         self.problem = problem
-        if self._listener is not None:
-            self._listener()
+        listener, self._listener = self._listener, None  # it may hold what holds us
+        if listener is not None:
+            listener()
 
     def __await__(self) -> Generator[asyncio.Future[None], None, None]:
         if not self.is_finished:

@@ -80,12 +80,15 @@ class Copy:
 
 @dataclass(slots=True)
 class Job:
-    """One message. `done(problem)` is called on the loop: None once it is committed."""
+    """One message. `done(job, problem)` is called on the loop: problem is None once it is committed.
+
+    It gets the job, since a function that held it would keep the message until the garbage collector comes.
+    """
 
     copies: list[Copy]
     stanza: str
     fingerprint: int | None
-    done: Callable[[Exception | None], None]
+    done: Callable[[Job, Exception | None], None]
     offline_user_id: int | None = None
     sender: str = ""
     submitted: float = field(default_factory=time.monotonic)
@@ -173,7 +176,7 @@ class Writer:
 def _tell(batch: list[Job], problems: list[Exception | None]) -> None:
     for job, problem in zip(batch, problems, strict=True):
         try:
-            job.done(problem)
+            job.done(job, problem)
         except Exception:
             log.exception("after a commit")
 
