@@ -293,23 +293,29 @@ async def test_client_that_only_stops_writing_is_let_go(wire, hearth):
 # -- floods
 
 
-async def test_slow_reader_is_closed_and_delays_nobody(wire, hearth):
+@pytest_asyncio.fixture
+async def unthrottled(hearth: Hearth) -> AsyncIterator[None]:
+    """Clients may send as fast as they can."""
     await asyncio.to_thread(hearth.manage, "settings", "set", "c2s.max_bytes_per_second", "1 GiB")
+    yield
+    await asyncio.to_thread(hearth.manage, "settings", "reset", "c2s.max_bytes_per_second")
+
+
+async def test_slow_reader_is_closed_and_delays_nobody(wire, hearth, unthrottled):
     slow, fast = await wire().connect(receive_buffer=4096), await wire().connect()
     address = await slow.log_in("nurse")
     await fast.log_in("juliet")
     slow.writer.transport.pause_reading()
     before = memory_bytes(hearth)
     body = "x" * 100_000
-    for n in range(300):  # 30 MB
+    for n in range(600):  # 60 MB
         fast.send(MESSAGE.format(address, n, body))
         await fast.writer.drain()
     await fast.ping("behind")
-    assert memory_bytes(hearth) - before < 20_000_000
+    assert memory_bytes(hearth) - before < 40_000_000
     assert "slow-reader jid=nurse@example.org" in log_of(hearth)
     slow.writer.transport.resume_reading()
     assert len(await slow.end()) < 20_000_000
-    await asyncio.to_thread(hearth.manage, "settings", "reset", "c2s.max_bytes_per_second")
 
 
 async def test_fast_sender_is_slowed_and_delays_nobody(wire):
@@ -388,7 +394,7 @@ async def test_connections_of_one_address_are_bounded_but_not_those_of_this_mach
 
 def memory_bytes(hearth: Hearth) -> int:
     status = Path(f"/proc/{hearth.process.pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
+    return int(re.search(r"RssAnon:\s+(\d+) kB", status)[1]) * 1024
 
 
 def cpu_seconds(hearth: Hearth) -> float:
