@@ -162,18 +162,19 @@ def session_list(request: HttpRequest) -> HttpResponse:
     tls = pages.choice(request, "tls", ("yes", "no"))
     client = request.GET.get("client", "")
     sort = pages.choice(request, "sort", [key for name in SORTS for key in (name, f"-{name}")], "jid")
-    found = _sorted(_filtered(rows, q, presence, tls, client), sort)
+    listed = pages.cut(request, _sorted(_filtered(rows, q, presence, tls, client), sort))
     context = {
         "is_running": is_running,
         "total": len(rows),
         "users": len({row.user for row in rows}),
         "plain": sum(not row.tls for row in rows),
-        "page": pages.cut(request, found),
+        "page": listed,
         "q": q,
         "sort": sort,
         "is_filtered": bool(q or presence or tls or client),
         "filters": _filters(rows, presence, tls, client),
         "may_change": request.user.can("sessions.change"),  # type: ignore[union-attr]
+        "may_end": live.may_end([row.jid for row in listed], actor=actor_of(request)),
     }
     return render(request, "adminconsole/sessions/list.html", context)
 
@@ -189,6 +190,7 @@ def session_details(request: HttpRequest) -> HttpResponse:
         "row": row,
         "others": [other for other in rows if other.jid != jid],
         "may_change": request.user.can("sessions.change"),  # type: ignore[union-attr]
+        "may_end": bool(live.may_end([jid], actor=actor_of(request))),
         "may_see_user": request.user.can("users.view"),  # type: ignore[union-attr]
     }
     # A page that is open when its session ends fetches itself and should show that.
@@ -207,6 +209,7 @@ def session_close(request: HttpRequest) -> HttpResponse:
     if not jid:
         messages.error(request, _("This is no address of a session."))
         return redirect(back)
+    live.require_may_end([jid], actor=actor_of(request))
     if request.method == "POST" and form.is_valid():
         try:
             _close(request, jid, form.cleaned_data["reason"])

@@ -8,9 +8,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import path
 
-from adminconsole.access import page
+from adminconsole.access import actor_of, page
 from adminconsole.views.sessions import Row
 from adminconsole.views.user_tabs import find_user, user_page
+from xmppd.services import live
 
 
 @page(permission="sessions.view")
@@ -24,6 +25,7 @@ def session_list(request: HttpRequest, user_id: int) -> HttpResponse:
         "user_query": urlencode({"jid": user.jid, "next": request.path}),
         "next_query": urlencode({"next": request.path}),
         "may_change": request.user.can("sessions.change"),  # type: ignore[union-attr]
+        "may_end": bool(live.may_end([user.jid], actor=actor_of(request))),
     }
     return render(request, "adminconsole/users/sessions.html", context)
 

@@ -176,6 +176,28 @@ def test_close_all_of_a_user(owner_client: Browser, service: Service, people: An
     assert [session.jid.bare_str for session in service.server.sessions()] == ["romeo@example.org"]
 
 
+def test_user_managers_end_no_sessions_of_administrators(
+    browse: Callable[..., Browser], service: Service, people: Any, make_user: Callable[..., Any]
+) -> None:
+    max_ = make_user("max", role="user_manager")
+    make_user("admin", role="admin")
+    for jid in ("admin@example.org/desk", "max@example.org/desk"):
+        service.log_in(jid)
+    browser = browse(max_)
+    for jid in ("admin@example.org/desk", "admin@example.org", "Admin@EXAMPLE.org"):
+        html_of(browser.get("/sessions/close/" + of(jid)), 403)
+        html_of(browser.post("/sessions/close/" + of(jid)), 403)
+    offered = "/sessions/close/?jid="
+    assert html_of(browser.get("/sessions/")).count(offered) == 4
+    assert offered not in html_of(browser.get("/sessions/details/" + of("admin@example.org/desk")))
+    assert offered in html_of(browser.get("/sessions/details/" + of("juliet@example.org/phone")))
+    assert len(service.server.sessions()) == 5
+    for jid in ("max@example.org/desk", "juliet@example.org"):
+        assert browser.post("/sessions/close/" + of(jid)).status_code == 302
+    assert {s.account.jid.local for s in service.server.sessions()} == {"admin", "romeo"}
+    assert not AuditEntry.objects.filter(target__startswith="admin", action__startswith="session").exists()
+
+
 def test_close_comes_back_to_where_it_was_asked_but_nowhere_else(owner_client: Browser, people: Any) -> None:
     jid = "juliet@example.org/phone"
     response = owner_client.post(f"/sessions/close/{of(jid)}&next=/audit/")

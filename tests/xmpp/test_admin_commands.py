@@ -305,6 +305,18 @@ async def test_end_one_session(admin, alice, alice_phone):
     assert (await last_audit("session-closed")).target == alice.full
 
 
+async def test_user_manager_does_not_end_sessions_of_administrators(admin, alice, new_user, log_in):
+    await new_user("manager", role="user_manager")
+    manager = await log_in("manager@example.org/desk")
+    for jid in (admin.bare, admin.full):
+        refused = await run(manager, "end-user-session", accountjids=[alice.bare, jid])
+        assert is_error(refused, "forbidden")
+    await alice.receives_nothing()  # all or nothing
+    await admin.receives_nothing()
+    assert succeeded(await run(manager, "end-user-session", accountjids=alice.bare))
+    await alice.is_disconnected("policy-violation")
+
+
 async def test_announcement_reaches_every_session(admin, alice, bob):
     assert succeeded(
         await run(admin, "announce", announcement=["Down for maintenance", "in 2 &lt;minutes&gt;"])

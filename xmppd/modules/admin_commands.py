@@ -112,7 +112,7 @@ class AdminCommands(Module):
         jids = values["accountjids"]
         assert isinstance(jids, list)
         jids = [self._local(jid) for jid in jids]
-        await db(_check_exist, jids)
+        await db(_check_may_end, jids, call.actor)
         for jid in sorted(jids, key=lambda jid: jid.bare == call.session.account.jid):  # oneself last
             end = live.close_session if jid.resource else live.close_sessions_of
             await db(end, jid=str(jid), actor=call.actor, reason=_("ended by an administrator"))
@@ -410,9 +410,13 @@ def _set_password(jid: JID, password: str, actor: Actor) -> None:
         raise _told(error) from error
 
 
-def _check_exist(jids: Iterable[JID]) -> None:
+def _check_may_end(jids: Iterable[JID], actor: Actor) -> None:
     for jid in jids:
         _user(jid)
+    try:
+        live.require_may_end(map(str, jids), actor=actor)
+    except PermissionDenied as error:
+        raise _told(error) from error
 
 
 def _user(jid: JID) -> User:

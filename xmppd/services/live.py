@@ -9,14 +9,19 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import PermissionDenied
 from django.utils.translation import gettext as _
 
 from accounts.audit import Actor, record
+from accounts.models import User
+from accounts.roles import Role, manages
+from accounts.services.checks import actor_role
+from xmppd.protocol.jid import JID, JIDError
 
 TIMEOUT_SECONDS = 5.0
 
@@ -97,8 +102,34 @@ def online_users() -> list[str]:
     return list(call("online"))
 
 
+def may_end(jids: Iterable[str], *, actor: Actor) -> set[str]:
+    """Those of these JIDs (bare or full) whose sessions the actor may end: his own, and of the accounts he manages."""
+    role = actor_role(actor)
+    known = User.objects.exclude(role=Role.NONE) | User.objects.filter(pk=actor.user_id or 0)
+    accounts = {user.jid: user for user in known.select_related("domain")}
+
+    def may(jid: str) -> bool:
+        try:
+            user = accounts.get(JID.parse(jid).bare_str)
+        except JIDError:
+            return True  # nobody's
+        return manages(role, user.role if user else Role.NONE) or (
+            user is not None and user.pk == actor.user_id
+        )
+
+    return {jid for jid in jids if may(jid)}
+
+
+def require_may_end(jids: Iterable[str], *, actor: Actor) -> None:
+    """PermissionDenied unless the actor may end the sessions of all of them."""
+    wanted = set(jids)
+    if may_end(wanted, actor=actor) != wanted:
+        raise PermissionDenied(_("Your role does not allow changes to this account."))
+
+
 def close_session(*, jid: str, actor: Actor, reason: str = "") -> bool:
-    """End the session with this full JID; False when there is none."""
+    """End the session with this full JID; False when there is none, PermissionDenied as in require_may_end()."""
+    require_may_end([jid], actor=actor)
     closed = bool(call("close", jid=jid, reason=reason))
     if closed:
         record(actor, "session-closed", jid, detail=reason)
@@ -106,7 +137,8 @@ def close_session(*, jid: str, actor: Actor, reason: str = "") -> bool:
 
 
 def close_sessions_of(*, jid: str, actor: Actor, reason: str = "") -> int:
-    """End all sessions of the account with this bare JID; returns how many."""
+    """End all sessions of the account with this bare JID; returns how many. PermissionDenied as above."""
+    require_may_end([jid], actor=actor)
     count = int(call("close_all", jid=jid, reason=reason))
     record(actor, "sessions-closed", jid, detail=reason)
     return count
