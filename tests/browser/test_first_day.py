@@ -84,7 +84,7 @@ async def create_shared_group(page: Page, hearth: Hearth, name: str, members: li
     await page.goto(f"{hearth.console}{group}members/add/")
     for member in members:
         await page.locator("label.choice", has_text=f"{member}@{hearth.domain}").click()
-    await page.locator("button[form=add]").click()
+    await page.locator("main .buttons button.primary").click()
     await page.wait_for_url(f"**{group}")
     await page.goto(f"{hearth.console}{group}sharing/")
     await choose(page, "mode", "members")
