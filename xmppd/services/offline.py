@@ -23,7 +23,11 @@ POLICY = Setting(
     "store",
     _("What happens to a message for a user who is not online."),
     label=_("Messages for users who are offline"),
-    choices=["store", "bounce", "drop"],
+    choices=[
+        ("store", _("kept until the user comes online")),
+        ("bounce", _("refused with an error")),
+        ("drop", _("dropped without a word")),
+    ],
 )
 WHEN_FULL = Setting(
     "offline.when_full",
@@ -31,7 +35,7 @@ WHEN_FULL = Setting(
     "bounce",
     _("What happens to a message when the store is full: an error to the sender, or nothing."),
     label=_("Messages when the store is full"),
-    choices=["bounce", "drop"],
+    choices=[("bounce", _("refused with an error")), ("drop", _("dropped without a word"))],
 )
 QUOTA = Setting(
     "offline.quota",
