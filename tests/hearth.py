@@ -20,7 +20,9 @@ START_SECONDS = 60.0
 class Hearth:
     """One HEARTH_HOME. `ports` is filled by start(): c2s, c2s_tls, console (0 = any free one was asked for)."""
 
-    def __init__(self, home: Path, *, domain: str = "example.org", environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, home: Path, *, domain: str = "example.org", environ: Mapping[str, str] | None = None
+    ) -> None:
         self.home = home
         self.domain = domain
         self.ports: dict[str, int] = {}
@@ -44,7 +46,7 @@ class Hearth:
 
     def manage(self, *arguments: str, stdin: str = "", check: bool = True, **environ: str) -> str:
         """Run manage.py and return what it printed; raise with its errors."""
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(
             [sys.executable, str(ROOT / "manage.py"), *arguments],
             env={**self.environ, **environ},
             input=stdin,
@@ -78,7 +80,7 @@ class Hearth:
     def start(self, *arguments: str, is_set_up: bool = True) -> None:
         """Start `serve` and wait until it says that it is ready; remembers the ports for the next start."""
         with self.output.open("a") as output:
-            self.process = subprocess.Popen(  # noqa: S603
+            self.process = subprocess.Popen(
                 [sys.executable, str(ROOT / "manage.py"), "serve", *arguments],
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
