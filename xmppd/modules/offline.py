@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from datetime import timedelta
 
 from django.db import IntegrityError
@@ -124,20 +124,30 @@ class Offline(Module):
     async def _drain(self, account: Account, session: Session) -> bool:
         """Whether the session got everything; messages are deleted once they are written to it."""
         while batch := await db(offline.take, account.id, limit=BATCH):
-            burst = 0
-            for kept in batch:
-                if not _can_take(session):
-                    return False
-                data = self._with_delay(kept)
-                session.send(data)
-                burst += len(data)
-                if burst > BURST_BYTES:
-                    burst = 0
-                    await _written(session)
-            if not await _written(session):
+            sent = await self._send(batch, session)
+            # XEP-0198 5: a queue answers for what was sent, and hands over what is unacknowledged at its end.
+            if session.management is not None or not session.is_closed:
+                await db(offline.delete, account.id, sent)
+            if session.is_closed or len(sent) < len(batch):
                 return False
-            await db(offline.delete, account.id, [kept.id for kept in batch])
         return True
+
+    async def _send(self, batch: Sequence[offline.Kept], session: Session) -> list[int]:
+        """The ids of those that the session could take, once they are written or its connection is gone."""
+        sent: list[int] = []
+        burst = 0
+        for kept in batch:
+            if not _can_take(session):
+                break
+            data = self._with_delay(kept)
+            session.send(data)
+            sent.append(kept.id)
+            burst += len(data)
+            if burst > BURST_BYTES:
+                burst = 0
+                await _written(session)
+        await _written(session)
+        return sent
 
     def _with_delay(self, kept: offline.Kept) -> bytes:
         """XEP-0160 3: the stamp is appended to the letter, which stays what it was."""
@@ -166,9 +176,8 @@ def _can_take(session: Session) -> bool:
     return not session.is_closed and session.presence is not None and session.priority >= 0
 
 
-async def _written(session: Session) -> bool:
-    """Wait until the client has caught up with what was sent; False when its connection is gone."""
+async def _written(session: Session) -> None:
+    """Wait until the client has caught up with what was sent, or its connection is gone."""
     await asyncio.sleep(0)  # what was sent is written at the end of this turn
     while session.connection.is_congested and not session.is_closed:
         await asyncio.sleep(PATIENCE_SECONDS)
-    return not session.is_closed
