@@ -170,7 +170,8 @@ async def test_forged_stamp_of_ours_is_removed(alice, bob_away, log_in):
 
 
 async def test_full_store_bounces(setting, alice, bob_away):
-    await setting("archive.enabled", False)  # what the archive holds is not lost, so nobody is told that it is
+    # What the archive holds is not lost, so nobody would be told that it is.
+    await setting("archive.enabled", False)
     await setting("offline.max_messages", 1)
     await alice.sends("<message to='bob@example.org' id='1'><body>one</body></message>")
     await alice.sends("<message to='bob@example.org' id='2'><body>two</body></message>")
