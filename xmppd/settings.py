@@ -135,5 +135,5 @@ else:
         }
     }
 
-# xmppd.services.logs configures logging in `serve`; commands and tests keep Python's defaults.
+# xmppd.logs configures logging in `serve`; commands and tests keep Python's defaults.
 LOGGING_CONFIG = None

@@ -473,7 +473,7 @@ async def test_who_never_binds_is_timed_out(authenticated, clock, server):
 async def test_account_forgotten_between_login_and_binding_is_one_object_afterwards(authenticated, server):
     """Shared rosters changed meanwhile, or memory was short: never two objects of one account online."""
     first = await authenticated()
-    server.directory.forget_idle()
+    server.directory.forget_idle_of({first.account.id})
     second = await authenticated()
     assert first.account is not second.account
     bind(second, "second")
@@ -490,7 +490,7 @@ async def test_account_deleted_and_made_anew_between_login_and_binding(
     from accounts.models import User
 
     connection = await authenticated()
-    server.directory.forget_idle()
+    server.directory.forget_idle_of({connection.account.id})
     await sync_to_async(services.delete_user)(await User.objects.aget(username="alice"), actor=actor)
     await new_user("alice")
     bind(connection)

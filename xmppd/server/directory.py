@@ -88,13 +88,6 @@ class Directory:
         """The account object even when it is stale."""
         return self.online.get(bare) or self._idle.get(bare)
 
-    def in_memory_by_id(self, user_id: int) -> Account | None:
-        for accounts in (self.online, self._idle):
-            for account in accounts.values():
-                if account.id == user_id:
-                    return account
-        return None
-
     def now_online(self, account: Account) -> None:
         self._idle.pop(account.jid.bare_str, None)
         self.online[account.jid.bare_str] = account
@@ -113,10 +106,6 @@ class Directory:
         self._outdated.update(self._loading)
         for bare in [bare for bare, account in self._idle.items() if account.id in user_ids]:
             del self._idle[bare]
-
-    def forget_idle(self) -> None:
-        """Drop everybody who has no session (settings or many accounts changed at once)."""
-        self._idle.clear()
 
     def _keep_idle(self, account: Account) -> None:
         self._idle[account.jid.bare_str] = account
