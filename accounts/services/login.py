@@ -123,7 +123,7 @@ def make_login_link(user: User, *, actor: Actor) -> str:
 
 
 @transaction.atomic
-def consume_login_link(token: str) -> User | None:
+def consume_login_link(token: str, *, address: str = "") -> User | None:
     """The user of a token, once; None when it is unknown, used or too old, or the user may not log in."""
     link = LoginLink.objects.select_related("user__domain").filter(digest=_digest(token)).first()
     # Only one of two who come at once deletes the row.
@@ -132,7 +132,7 @@ def consume_login_link(token: str) -> User | None:
     user = link.user
     if link.expires < timezone.now() or user.is_locked() or not user.role:
         return None
-    audit.record(Actor.of(user, "console"), "login-link-used", user.jid)
+    audit.record(Actor.of(user, "console", address), "login-link-used", user.jid)
     return user
 
 

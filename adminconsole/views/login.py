@@ -19,7 +19,7 @@ from django.views.i18n import set_language
 from accounts import services
 from accounts.audit import record
 from accounts.models import User
-from adminconsole.access import actor_of, page, wait_text
+from adminconsole.access import actor_of, address_of, page, wait_text
 
 BACKEND = "accounts.backends.AccountBackend"
 
@@ -95,7 +95,7 @@ def use_link(request: HttpRequest, token: str) -> HttpResponse:
     """A one-time link of `manage.py console-link`. Opening it only asks: previews of links open them too."""
     context: dict[str, Any] = {}
     if request.method == "POST":
-        user = services.consume_login_link(token)
+        user = services.consume_login_link(token, address=address_of(request))
         if user is not None:
             login(request, user, backend=BACKEND)
             return redirect("dashboard")

@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -12,7 +13,7 @@ from django.core.management import CommandError, call_command
 from accounts import credentials, registry, services
 from accounts.models import AuditEntry, Domain, Group, User
 from xmppd.bus.messages import UserCreated, UserDeleted
-from xmppd.services import properties, setup
+from xmppd.services import live, properties, setup
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -236,6 +237,35 @@ def test_console_link_opens_the_console_for_the_owner(make_user):
     assert link.startswith(f"http://127.0.0.1:{settings.CONFIG.ports['console']}/")
     assert "root@example.org" in note
     assert services.consume_login_link(link.rstrip("/").rpartition("/")[2]) == owner
+
+
+@pytest.mark.parametrize(
+    ("changes", "base"),
+    [
+        ({"console_bind": "192.0.2.5"}, "http://192.0.2.5:9090/"),
+        ({"console_bind": "2001:db8::5"}, "http://[2001:db8::5]:9090/"),
+        ({"console_bind": "0.0.0.0", "hostname": "chat.example.org"}, "http://chat.example.org:9090/"),
+        ({"hostname": "chat.example.org", "ports": {"console": 9191}}, "http://chat.example.org:9191/"),
+        ({"hostname": "chat.example.org", "ports": {"console": None}}, "http://chat.example.org:9090/"),
+    ],
+)
+def test_console_link_leads_to_where_the_console_listens(make_user, monkeypatch, changes, base):
+    make_user("root", role="owner")
+    changes = {"console_bind": None, "hostname": "", "ports": {"console": 9090}, **changes}
+    monkeypatch.setattr(settings, "CONFIG", replace(settings.CONFIG, **changes))
+    assert run("console-link").startswith(base)
+
+
+def test_console_link_knows_the_port_of_the_running_server(make_user, monkeypatch):
+    make_user("root", role="owner")
+    listeners = [{"name": "c2s", "address": "*", "port": 5222}]
+    monkeypatch.setattr(live, "call", lambda operation: {"listeners": listeners})
+    monkeypatch.setattr(settings, "CONFIG", replace(settings.CONFIG, hostname="chat.example.org"))
+    assert run("console-link").startswith(f"http://chat.example.org:{settings.CONFIG.ports['console']}/")
+    listeners.append({"name": "console", "address": "127.0.0.1", "port": 41234})
+    assert run("console-link").startswith("http://127.0.0.1:41234/")
+    listeners[1]["address"] = "::"
+    assert run("console-link").startswith("http://chat.example.org:41234/")
 
 
 def test_console_link_needs_a_role(make_user):

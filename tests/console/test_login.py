@@ -199,8 +199,10 @@ def test_one_time_link_works_once_and_by_post(browse: Callable[..., Client], own
     client = browse()
     assert client.get(url).status_code == 200
     assert not is_signed_in(client)
-    assert client.post(url).status_code == 302
+    assert client.post(url, REMOTE_ADDR="203.0.113.9").status_code == 302
     assert is_signed_in(client)
+    used = AuditEntry.objects.get(action="login-link-used")
+    assert (used.actor, used.door, used.address) == (owner.jid, "console", "203.0.113.9")
     second = browse()
     assert second.post(url).status_code == 403
     assert not is_signed_in(second)

@@ -13,10 +13,13 @@ from django.utils.translation import gettext_noop
 from accounts import services
 from accounts.models import User
 from accounts.roles import Role
+from xmppd.bootstrap import DEFAULT_PORTS
 from xmppd.management.cli import HearthCommand, cli_actor, find_user
+from xmppd.services import live
 from xmppd.services.setup import LOCALHOST_ONLY
 
 LINK_PATH = "/login/link/{token}/"
+EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104  the console listens on all addresses: the host's name is one of them
 
 
 class Command(HearthCommand):
@@ -52,5 +55,13 @@ def _first_owner() -> User:
 
 def _base_url() -> str:
     config = settings.CONFIG
-    host = "127.0.0.1" if LOCALHOST_ONLY.value or not config.hostname else config.hostname
-    return f"http://{host}:{config.ports['console'] or 9090}"
+    try:
+        address, port = next(
+            (row["address"], row["port"]) for row in live.status()["listeners"] if row["name"] == "console"
+        )
+    except (live.NotRunningError, StopIteration):
+        address, port = config.console_bind or "", config.ports["console"] or DEFAULT_PORTS["console"]
+    if LOCALHOST_ONLY.value and address in EVERYWHERE:
+        address = "127.0.0.1"
+    host = (config.hostname or "127.0.0.1") if address in EVERYWHERE else address
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
