@@ -13,12 +13,13 @@ import logging
 import time
 from dataclasses import dataclass
 from datetime import timedelta
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv6Address, IPv6Network
 
 from django.core.cache import cache
 from django.utils.translation import gettext_lazy as _
 
 from accounts.registry import Setting
+from xmppd.protocol.addresses import is_loopback, parse_address
 
 log = logging.getLogger("hearth.auth")
 
@@ -121,25 +122,16 @@ def waiting() -> list[Waiting]:
 
 def network(address: str) -> str:
     """What is counted as one address: IPv4 (also mapped into IPv6) and other text whole, IPv6 by /64."""
-    ip = _parse(address)
+    ip = parse_address(address)
     if isinstance(ip, IPv6Address) and not ip.is_loopback:
         return str(IPv6Network((ip, 64), strict=False))
     return str(ip) if ip else address
 
 
-def _parse(address: str) -> IPv4Address | IPv6Address | None:
-    try:
-        ip = ip_address(address.partition("%")[0])
-    except ValueError:
-        return None
-    return (ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else ip
-
-
 def _counters(account: str, address: str) -> list[tuple[str, int]]:
     prefix = network(address)
     counters = [(_pair_key(account, prefix), MAX_PER_PAIR.value)]
-    ip = _parse(address)
-    if ip is None or not ip.is_loopback:
+    if not is_loopback(address):
         counters.append((_address_key(prefix), MAX_PER_ADDRESS.value))
     return counters
 

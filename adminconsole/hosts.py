@@ -14,6 +14,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Domain
+from xmppd.protocol.addresses import is_address
 from xmppd.services.certificates import to_ascii
 from xmppd.services.properties import Setting
 
@@ -132,7 +133,7 @@ def is_allowed_host(name: str, further: Sequence[str] | None = None) -> bool:
     """Whether the console is served under this name; `further` in place of the setting."""
     if not name:
         return False
-    if name in LOOPBACK_NAMES or name.endswith(".localhost") or _is_address(name):
+    if name in LOOPBACK_NAMES or name.endswith(".localhost") or is_address(name):
         return True
     listed = ALLOWED_HOSTS.value if further is None else further
     known = {settings.CONFIG.hostname, os.environ.get("HEARTH_DOMAIN", ""), *listed}
@@ -141,17 +142,9 @@ def is_allowed_host(name: str, further: Sequence[str] | None = None) -> bool:
 
 def is_host_name(text: str) -> bool:
     """Whether a Host header could ever say this: a name or address without scheme, port and path."""
-    if _is_address(text.strip("[]")):
+    if is_address(text):
         return True
     return bool(re.fullmatch(r"[A-Za-z0-9._-]+", _ascii(text)))
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _ascii(name: str) -> str:

@@ -6,13 +6,13 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from ipaddress import ip_address
 
 from django.conf import settings
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from adminconsole import hosts
+from xmppd.protocol.addresses import is_address, is_loopback
 from xmppd.services.certificates import to_ascii
 from xmppd.services.setup import SetupAnswers
 
@@ -40,10 +40,10 @@ def _resolves(name: str) -> bool:
 def warnings(answers: SetupAnswers, request: HttpRequest) -> Iterator[tuple[str, str]]:
     """(title, text) of everything worth a second thought."""
     domain, host = answers.domain, answers.hostname or answers.domain
-    if domain == "localhost" or _is_loopback(domain):
+    if domain == "localhost" or is_loopback(domain):
         title = _("Only this machine will reach %(domain)s")
         yield title % {"domain": domain}, _("Right for a trial. The domain cannot be changed later.")
-    elif _is_address(domain):
+    elif is_address(domain):
         yield (
             _("The domain is an IP address"),
             _("It works within one network. Servers elsewhere and most certificates need a name."),
@@ -72,19 +72,7 @@ def warnings(answers: SetupAnswers, request: HttpRequest) -> Iterator[tuple[str,
 
 
 def _is_special(name: str) -> bool:
-    return name == "localhost" or _is_address(name)
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name.strip("[]"))
-    except ValueError:
-        return False
-    return True
-
-
-def _is_loopback(name: str) -> bool:
-    return _is_address(name) and ip_address(name.strip("[]")).is_loopback
+    return name == "localhost" or is_address(name)
 
 
 def _seems_to_resolve(name: str) -> bool:

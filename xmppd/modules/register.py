@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from ipaddress import ip_address
 
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
@@ -16,6 +15,7 @@ from django.utils.translation import gettext_lazy
 from accounts import services, throttle
 from accounts.audit import Actor
 from accounts.models import Domain, User
+from xmppd.protocol.addresses import is_loopback
 from xmppd.protocol.dataforms import Field, Form, form_type_of
 from xmppd.protocol.element import E, Element
 from xmppd.protocol.errors import StanzaError
@@ -153,7 +153,8 @@ class Register(Module):
         self._check_open(connection)
         if request.payload.find(REGISTER, "remove") is not None:
             raise StanzaError("unexpected-request")  # 3.2: log in first
-        key = "" if _is_loopback(connection.address) else throttle.network(connection.address)
+        # On this machine stands a proxy or an administrator's own script: all the world may come from there.
+        key = "" if is_loopback(connection.address) else throttle.network(connection.address)
         if key and (self._made.of(key) >= self.max_per_hour or self._failed.of(key) >= self.max_failures):
             raise StanzaError("resource-constraint", "too many registrations, try again later")
         self._made.add(key)  # before the database is asked: attempts at the same moment count too
@@ -382,12 +383,4 @@ def _same_name(text: str, local: str) -> bool:
     try:
         return prepare_local(text.strip()) == local
     except JIDError:
-        return False
-
-
-def _is_loopback(address: str) -> bool:
-    """Where a proxy or an administrator's own script stands; all the world may come from there."""
-    try:
-        return ip_address(address.partition("%")[0]).is_loopback
-    except ValueError:
         return False

@@ -9,13 +9,13 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Literal
 
 from django.conf import settings
 from django.db import DatabaseError
 from django.utils.translation import gettext as _
 
+from xmppd.protocol.addresses import is_address
 from xmppd.services import certificates, db, health, live, properties, setup
 from xmppd.services.live import NotRunningError
 
@@ -149,7 +149,7 @@ def _listeners() -> Iterator[Finding]:
 def _names() -> Iterator[Finding]:
     """Whether clients find the server by its domain (RFC 6120 3.2, the fallback without SRV records)."""
     for domain in health.domain_names():
-        if domain == "localhost" or _is_address(domain):
+        if domain == "localhost" or is_address(domain):
             text = _(
                 "%s is no name that other machines can look up; clients need the server's address in their settings."
             )
@@ -165,14 +165,6 @@ def _names() -> Iterator[Finding]:
             yield Finding("dns", "warn", text % host, _("Add an address record for it, and: %s") % records)
         else:
             yield Finding("dns", "ok", _("The name %s resolves.") % host)
-
-
-def _is_address(domain: str) -> bool:
-    try:
-        ip_address(domain.strip("[]"))
-    except ValueError:
-        return False
-    return True
 
 
 def _policy() -> Iterator[Finding]:

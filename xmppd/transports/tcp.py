@@ -11,9 +11,9 @@ import logging
 import socket
 from collections import Counter
 from collections.abc import Mapping
-from ipaddress import ip_address
 from typing import Any, cast
 
+from xmppd.protocol.addresses import is_loopback
 from xmppd.protocol.errors import StreamError
 from xmppd.protocol.stream.features import Has
 from xmppd.server import limits
@@ -319,7 +319,7 @@ class Listener:
         if len(self.server.unauthenticated) > limits.MAX_UNAUTHENTICATED.value:
             return False
         count = self._by_address[connection.address]
-        return count <= limits.MAX_CONNECTIONS_PER_ADDRESS.value or _is_loopback(connection.address)
+        return count <= limits.MAX_CONNECTIONS_PER_ADDRESS.value or is_loopback(connection.address)
 
     def forget(self, connection: TCPClient) -> None:
         self._by_address[connection.address] -= 1
@@ -343,10 +343,3 @@ def _address(transport: asyncio.Transport) -> str:
     peer: Any = transport.get_extra_info("peername")
     text = str(peer[0]) if peer else ""
     return text.removeprefix("::ffff:") if "." in text else text
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ip_address(address).is_loopback
-    except ValueError:
-        return False
