@@ -24,6 +24,12 @@ class Caution:
     text: str | Promise
 
 
+# Said by the wizard, and by the overview while it holds.
+OPEN_CONSOLE_TITLE = _("The console is open to other machines without encryption")
+OPEN_CONSOLE_TEXT = _(
+    "It speaks plain HTTP, so passwords can be read on the way. Open it to this machine only and come through an SSH "
+    "tunnel, or put a reverse proxy with TLS in front of it."
+)
 CAUTIONS = (
     Caution(
         "c2s.tls",

@@ -304,6 +304,7 @@
   prepare(document);
   $$("[data-keys-on]").forEach((box) => { box.checked = keysOn(); });
   $("[data-focus]")?.focus();
+  $(".tab[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   if (location.hash === "#menu") drawer(true);
   if (document.body.dataset.live) live(document.body.dataset.live);
 })();

@@ -3,8 +3,6 @@
 import os
 from datetime import timedelta
 
-from django.utils.translation import gettext_lazy as _
-
 from xmppd import bootstrap
 
 CONFIG = bootstrap.load()
@@ -100,7 +98,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024
 FILE_UPLOAD_MAX_MEMORY_SIZE = 6 * 1024 * 1024  # files of users hold passwords: never in the system's own /tmp
 
 LANGUAGE_CODE = "en"
-LANGUAGES = [("en", _("English")), ("zh-hans", _("简体中文"))]
+LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]  # each names itself
 FORMAT_MODULE_PATH = "adminconsole.dateformats"
 LANGUAGE_COOKIE_NAME = "hearth_language"
 LANGUAGE_COOKIE_SAMESITE = "Lax"

@@ -35,6 +35,7 @@ from xmppd.bus.messages import (
 )
 from xmppd.protocol.jid import JIDError, prepare_local
 
+MIN_NAME_CHARS = 4  # of a user name that no password may contain
 MIN_LENGTH = Setting(
     "accounts.password.min_length",
     int,
@@ -305,10 +306,15 @@ def check_password_policy(password: str, *, user: User | None = None, enforce: b
             MIN_LENGTH.value,
         )
         raise invalid("password", message, "too-short", limit=MIN_LENGTH.value)
-    if user is not None and password.casefold() in (user.username.casefold(), user.jid.casefold()):
-        raise invalid("password", _("The password must not be the user name."), "is-username")
+    if user is not None and _holds_name(password.casefold(), user.username.casefold()):
+        raise invalid("password", _("The password must not contain the user name."), "is-username")
     if REJECT_COMMON.value and password.strip().lower() in _common_passwords():
         raise invalid("password", _("This password is one of those that are tried first."), "common")
+
+
+def _holds_name(password: str, username: str) -> bool:
+    """Names of one to three letters occur in good passwords by chance."""
+    return password == username or (len(username) >= MIN_NAME_CHARS and username in password)
 
 
 @cache

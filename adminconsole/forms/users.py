@@ -22,9 +22,9 @@ MAX_GROUP_CHOICES = 100
 ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 
 ROLE_HELP = {
-    roles.Role.NONE: _("Chats, and has no access to this console."),
-    roles.Role.OWNER: _("May do everything, and gives and takes every role."),
-    roles.Role.ADMIN: _("May do everything but manage owners and administrators."),
+    roles.Role.NONE: _("Chats only, with no access to this console."),
+    roles.Role.OWNER: _("May do everything, including giving and taking any role."),
+    roles.Role.ADMIN: _("May do everything except manage owners and administrators."),
     roles.Role.USER_MANAGER: _("Manages users without a role, groups and sessions."),
     roles.Role.ROOM_MODERATOR: _("Manages chat rooms, sees sessions."),
     roles.Role.AUDITOR: _("Sees every page, changes nothing."),
@@ -44,13 +44,13 @@ class PasswordFields(forms.Form):
 
     how = forms.ChoiceField(
         label=_("Password"),
-        choices=[(GENERATED, _("Generate one")), (TYPED, _("Type one"))],
+        choices=[(GENERATED, _("Generate one")), (TYPED, _("Enter one"))],
         widget=forms.RadioSelect,
         initial=GENERATED,
     )
     how.choice_help = {  # type: ignore[attr-defined]
         GENERATED: _("Strong, and shown once on the next page."),
-        TYPED: _("You choose it and tell it to the person."),
+        TYPED: _("You choose it and pass it on."),
     }
     password = forms.CharField(
         label=_("Password"),
@@ -79,9 +79,9 @@ class PasswordFields(forms.Form):
         data: dict[str, Any] = super().clean() or {}
         if data.get("how") == TYPED:
             if not data.get("password"):
-                self.add_error("password", _("Type a password."))
+                self.add_error("password", _("Enter a password."))
             elif data["password"] != data.get("password_repeat"):
-                self.add_error("password_repeat", _("The two passwords differ."))
+                self.add_error("password_repeat", _("The two passwords do not match."))
         return data
 
     def chosen(self) -> str:
@@ -97,12 +97,17 @@ class RoleFields(forms.Form):
         label=_("Your own password"),
         required=False,
         strip=False,
-        help_text=_("Asked because a role is given or taken."),
+        help_text=_("Needed because you are giving or taking a role."),
         widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
     )
 
     def set_roles(self, viewer: User, present: str = roles.Role.NONE) -> None:
-        choices = roles.assignable(viewer.role)
+        # While the server has no chat rooms nobody is made their moderator; who is one already stays it.
+        choices = [
+            choice
+            for choice in roles.assignable(viewer.role)
+            if choice[0] != roles.Role.ROOM_MODERATOR or choice[0] == present
+        ]
         # "None" first: it is what most accounts have.
         choices.sort(key=lambda pair: pair[0] != roles.Role.NONE)
         if len(choices) > 1:
@@ -119,7 +124,7 @@ class RoleFields(forms.Form):
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}
         if self.role_changes and not data.get("current_password"):
-            self.add_error("current_password", _("Type your own password to change the role."))
+            self.add_error("current_password", _("Enter your own password to change the role."))
         return data
 
 
@@ -145,7 +150,8 @@ class CreateUserForm(ProfileFields, PasswordFields, RoleFields):
         label=_("User name"),
         max_length=MAX_NAME_CHARS,
         help_text=_(
-            "Cannot be changed later. Capital letters become small ones; no spaces and no \" & ' / : < > @"
+            "It cannot be changed later. Capital letters become lower case; spaces and \" & ' / : < > @ are not "
+            "allowed."
         ),
         widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"}),
     )
@@ -265,7 +271,7 @@ class ContactForm(forms.Form):
     contact = forms.CharField(
         label=_("Address"),
         max_length=1023,
-        help_text=_("A user name here, or an XMPP address anywhere."),
+        help_text=_("A user name on this server, or a whole XMPP address."),
         widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"}),
     )
     name = forms.CharField(
@@ -279,7 +285,7 @@ class ContactForm(forms.Form):
     subscription = forms.ChoiceField(
         label=_("Who sees whom online"),
         required=False,
-        choices=[("", _("As usual: both with users here, neither with others")), *SUBSCRIPTIONS],
+        choices=[("", _("As usual: both see each other")), *SUBSCRIPTIONS],
     )
 
     def group_names(self) -> list[str]:

@@ -9,9 +9,11 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 
 from django.conf import settings
 from django.http import HttpRequest
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 
 from adminconsole import hosts
+from adminconsole.cautions import OPEN_CONSOLE_TEXT, OPEN_CONSOLE_TITLE
 from xmppd.protocol.addresses import is_address, is_loopback
 from xmppd.services.certificates import to_ascii
 from xmppd.services.setup import SetupAnswers
@@ -37,7 +39,7 @@ def _resolves(name: str) -> bool:
         return False
 
 
-def warnings(answers: SetupAnswers, request: HttpRequest) -> Iterator[tuple[str, str]]:
+def warnings(answers: SetupAnswers, request: HttpRequest) -> Iterator[tuple[str | Promise, str | Promise]]:
     """(title, text) of everything worth a second thought."""
     domain, host = answers.domain, answers.hostname or answers.domain
     if domain == "localhost" or is_loopback(domain):
@@ -46,14 +48,14 @@ def warnings(answers: SetupAnswers, request: HttpRequest) -> Iterator[tuple[str,
     elif is_address(domain):
         yield (
             _("The domain is an IP address"),
-            _("It works within one network. Servers elsewhere and most certificates need a name."),
+            _("That works within one network. Most certificates need a name."),
         )
     elif "." not in domain or domain.endswith((".local", ".lan", ".internal", ".home.arpa")):
         yield (
-            _("%(domain)s is known in your network only") % {"domain": domain},
-            _("Other servers cannot reach it, and no public authority gives a certificate for it."),
+            _("%(domain)s is only known in your own network") % {"domain": domain},
+            _("No public authority issues certificates for such a name."),
         )
-    elif not _seems_to_resolve(host):
+    elif not seems_to_resolve(host):
         yield (
             _("DNS does not know %(name)s yet") % {"name": host},
             _("Clients find the server once the name leads to this machine. You can add it later."),
@@ -64,10 +66,12 @@ def warnings(answers: SetupAnswers, request: HttpRequest) -> Iterator[tuple[str,
                 _("Port %(port)s is in use") % {"port": port},
                 _("Another program holds it. Stop that program, or start Hearth with another port."),
             )
+    if not answers.console_localhost_only and settings.CONFIG.console_bind is None:
+        yield OPEN_CONSOLE_TITLE, OPEN_CONSOLE_TEXT
     if not request.is_secure() and not hosts.is_local(request):
         yield (
             _("This page is not encrypted"),
-            _("Whoever is on the way between you and the server could have read what you entered."),
+            _("Anybody on the network between you and the server could have read what you entered."),
         )
 
 
@@ -75,7 +79,7 @@ def _is_special(name: str) -> bool:
     return name == "localhost" or is_address(name)
 
 
-def _seems_to_resolve(name: str) -> bool:
+def seems_to_resolve(name: str) -> bool:
     """False only when DNS has said no."""
     if _is_special(name):
         return True

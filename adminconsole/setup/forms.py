@@ -116,29 +116,29 @@ class DatabaseForm(StepForm):
     )
     kind.choice_help = {  # type: ignore[attr-defined]
         SQLITE: gettext_lazy(
-            "SQLite, a file in the data folder. Nothing to install; right for most servers."
+            "SQLite, one file in the data directory. Nothing to install; right for most servers."
         ),
-        POSTGRESQL: gettext_lazy("A database server of your own, for several machines or very many users."),
-        MYSQL: gettext_lazy("Where such a server is there already. Needs a driver."),
+        POSTGRESQL: gettext_lazy("Your own database server, for several machines or very many users."),
+        MYSQL: gettext_lazy("If you run such a server already. It needs a driver."),
     }
     host = forms.CharField(
         label=gettext_lazy("Host"),
         max_length=255,
         required=False,
-        help_text=gettext_lazy("Name, address or the folder of a Unix socket."),
+        help_text=gettext_lazy("Host name, IP address or the directory of a Unix socket."),
     )
     port = forms.IntegerField(
         label=gettext_lazy("Port"),
         min_value=1,
         max_value=65535,
         required=False,
-        help_text=gettext_lazy("Usually 5432 for PostgreSQL and 3306 for MySQL."),
+        help_text=gettext_lazy("Empty for the usual one: 5432 for PostgreSQL, 3306 for MySQL and MariaDB."),
     )
     name = forms.CharField(
         label=gettext_lazy("Database name"),
         max_length=128,
         required=False,
-        help_text=gettext_lazy("An empty database, made before, in UTF-8."),
+        help_text=gettext_lazy("An empty database that exists already, in UTF-8."),
     )
     user = forms.CharField(label=gettext_lazy("User"), max_length=128, required=False)
     password = forms.CharField(

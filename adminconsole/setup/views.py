@@ -15,7 +15,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST
 
 from accounts.audit import Actor, record
-from adminconsole import hosts
+from adminconsole import cautions, hosts
 from adminconsole.access import address_of, page, wait_text
 from adminconsole.setup import advice, forms, gate, probe, state, steps
 from adminconsole.views import errors
@@ -141,6 +141,8 @@ def _show(
         context["given_url"] = state.without_password(state.given_database_url())
         context["sqlite_path"] = settings.CONFIG.home / "hearth.sqlite3"
         context["has_mysql_driver"] = forms.has_mysql_driver()
+    if current.name == "server":
+        context |= {"open_title": cautions.OPEN_CONSOLE_TITLE, "open_text": cautions.OPEN_CONSOLE_TEXT}
     if current.name == "administrator":
         context["domain_name"] = known.values["server"]["domain"]
     return render(request, current.template, context, status=status)

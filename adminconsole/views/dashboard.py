@@ -17,12 +17,12 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from accounts import services as accounts
 from accounts.services import UserFilters
-from adminconsole import cautions
+from adminconsole import cautions, hosts
 from adminconsole.access import page
 from adminconsole.formats import bytes_
 from adminconsole.forms.audit import Entry
 from adminconsole.samples import history
-from xmppd.services import audit, certificates, live
+from xmppd.services import audit, certificates, live, setup
 from xmppd.services.certificates import CertificateFacts
 
 RECENT = 8  # audit rows
@@ -32,11 +32,6 @@ DISK_WARNING_BYTES, DISK_ALARM_BYTES = 2 * 1024**3, 256 * 1024**2
 LISTENERS: dict[str, str | Promise] = {
     "c2s": gettext_lazy("Clients (STARTTLS)"),
     "c2s_tls": gettext_lazy("Clients (direct TLS)"),
-    "s2s": gettext_lazy("Other servers (STARTTLS)"),
-    "s2s_tls": gettext_lazy("Other servers (direct TLS)"),
-    "component": gettext_lazy("Components"),
-    "web": gettext_lazy("BOSH and WebSocket"),
-    "web_tls": gettext_lazy("BOSH and WebSocket (TLS)"),
     "console": gettext_lazy("Admin console"),
 }
 TLS_KINDS: dict[str, tuple[str, str | Promise]] = {
@@ -78,7 +73,11 @@ def dashboard(request: HttpRequest) -> HttpResponse:
         "certificate": certificate,
         "disk": disk,
         "home": settings.CONFIG.home,
-        "warnings": _warnings(status, certificate, disk.free, may_see_settings),
+        "warnings": [
+            *_warnings(status, certificate, disk.free, may_see_settings),
+            *_console_warnings(request, status, may_see_settings),
+        ],
+        "certificate_problem": certificates.problem(settings.CONFIG),
         "may_change_sessions": user.can("sessions.change"),  # type: ignore[union-attr]
     }
     for area in ("users", "sessions", "audit"):
@@ -123,10 +122,28 @@ def _warnings(
         found.append(Warning_("warn", caution.title, caution.text, url, _("Change the setting")))
     found += _certificate_warnings(certificate, status["domain"] if status else _domain())
     if free < DISK_WARNING_BYTES:
-        text = _("%(free)s are free where the data directory is. A full disk stops the server.")
+        text = _("Only %(free)s are left on the disk of the data directory. A full disk stops the server.")
         tone = "bad" if free < DISK_ALARM_BYTES else "warn"
         found.append(Warning_(tone, _("Little disk space"), text % {"free": bytes_(free)}))
     return found
+
+
+def _console_warnings(
+    request: HttpRequest, status: dict[str, Any] | None, may_see_settings: bool
+) -> list[Warning_]:
+    """Whether passwords for the console may cross a network in the clear. Behind TLS somebody has seen to it."""
+    rows = status["listeners"] if status else []
+    is_open = any(row["name"] == "console" and not _is_loopback(row["address"]) for row in rows)
+    if not is_open or setup.LOCALHOST_ONLY.value or request.is_secure():
+        return []
+    url = reverse("setting", args=[setup.LOCALHOST_ONLY.name]) if may_see_settings else ""
+    title, text = cautions.OPEN_CONSOLE_TITLE, cautions.OPEN_CONSOLE_TEXT
+    return [Warning_("warn", title, text, url, _("Change the setting"))]
+
+
+def _is_loopback(address: str) -> bool:
+    parsed = hosts.parse_address(address)
+    return parsed is not None and parsed.is_loopback
 
 
 def _certificate_warnings(certificate: CertificateFacts | None, domain: str) -> list[Warning_]:
@@ -135,25 +152,33 @@ def _certificate_warnings(certificate: CertificateFacts | None, domain: str) -> 
         text = _("There is no readable certificate at %(path)s: clients cannot encrypt.") % {"path": path_}
         return [Warning_("bad", _("No certificate"), text)]
     found = []
+    if problem := certificates.problem(settings.CONFIG):
+        title = _("The certificate files on disk cannot be used")
+        text = _("%(problem)s. The server keeps the one it has until they are right.")
+        found.append(Warning_("bad", title, text % {"problem": _capital(problem)}))
     days = certificate.days_left()
     if days < 0:
         found.append(Warning_("bad", _("The certificate has expired"), _("Clients refuse to connect.")))
     elif days <= EXPIRY_WARNING_DAYS:
         title = ngettext("The certificate ends in %(n)d day", "The certificate ends in %(n)d days", days)
         tone = "bad" if days <= EXPIRY_ALARM_DAYS else "warn"
-        text = _("Put the new files in its place; they are used at once, without a restart.")
+        text = _("Put the new files in its place. They are picked up within 30 seconds, without a restart.")
         found.append(Warning_(tone, title % {"n": days}, text))
     if domain and not certificate.covers(domain):
         text = _("Its names do not include %(domain)s, so clients will refuse it.") % {"domain": domain}
         found.append(Warning_("bad", _("The certificate is for another name"), text))
     if certificate.is_self_signed:
         text = _(
-            "Clients will ask people whether they trust it, and other servers will not. Replace server.crt and "
-            "server.key in %(folder)s by a certificate of a public authority, for example Let’s Encrypt."
+            "Clients will ask people whether they trust it. Replace server.crt and server.key in %(folder)s with a "
+            "certificate from a public authority, for example Let’s Encrypt."
         )
         folder = settings.CONFIG.certificate_path.parent
         found.append(Warning_("info", _("The certificate is self-signed"), text % {"folder": folder}))
     return found
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _domain() -> str:

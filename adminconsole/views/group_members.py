@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import path, reverse
+from django.urls import path
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -19,7 +19,7 @@ from accounts.models import Group, Membership, User
 from adminconsole.access import actor_of, page
 from adminconsole.forms.groups import AddMembersForm
 from adminconsole.pages import choice, confirm, cut, searched, to_ids
-from adminconsole.views.group_page import find_group, group_page
+from adminconsole.views.group_page import find_group, group_crumbs, group_page
 from adminconsole.views.user_state import online_jids
 
 OFFERED = 24  # people shown to tick; a search finds the others
@@ -32,7 +32,7 @@ def member_list(request: HttpRequest, group_id: int) -> HttpResponse:
     kind = choice(request, "kind", ("admins", "remote"))
     page_ = cut(request, _search(group, query, kind))
     page_.object_list = _rows(list(page_.object_list))
-    kinds = [("", _("All members")), ("admins", _("Admins")), ("remote", _("Elsewhere"))]
+    kinds = [("", _("All members")), ("admins", _("Admins")), ("remote", _("On other servers"))]
     context = group_page(
         request,
         group,
@@ -141,7 +141,7 @@ def set_admin(request: HttpRequest, group_id: int, membership_id: int) -> HttpRe
     if request.method == "POST":
         is_admin = request.POST.get("admin") == "1"
         services.set_admin(membership, is_admin, actor=actor_of(request))
-        text = _("%(jid)s is an admin of the group.") if is_admin else _("%(jid)s is a plain member now.")
+        text = _("%(jid)s is an admin of the group.") if is_admin else _("%(jid)s is an ordinary member now.")
         messages.success(request, text % {"jid": membership.jid})
     return _back(request, group_id)
 
@@ -163,7 +163,7 @@ def removal(membership: Membership, *, cancel_url: str) -> dict[str, Any]:
     shown = membership.user.display_name if membership.user else membership.jid
     lines = []
     if group.is_shared:
-        lines.append(_("The group is shared: contacts vanish from contact lists at once."))
+        lines.append(_("The group is shared, so contacts disappear from contact lists at once."))
     if membership.is_admin:
         lines.append(_("%(jid)s is an admin of the group.") % {"jid": membership.jid})
     return {
@@ -173,7 +173,7 @@ def removal(membership: Membership, *, cancel_url: str) -> dict[str, Any]:
         "icon_name": "minus",
         "submit_label": _("Remove"),
         "cancel_url": cancel_url,
-        "crumbs": [(_("Groups"), reverse("groups")), (group.name, reverse("group", args=[group.pk]))],
+        "crumbs": group_crumbs(group),
     }
 
 

@@ -16,6 +16,12 @@ def find_group(group_id: int) -> Group:
     return get_object_or_404(Group.objects.select_related("domain"), pk=group_id)
 
 
+def group_crumbs(group: Group) -> list[tuple[str, str]]:
+    """The way to the group's page, for confirmations."""
+    page = reverse("group", args=[group.pk])
+    return [(_("People"), ""), (_("Groups"), reverse("groups")), (group.name, page)]
+
+
 def group_page(request: HttpRequest, group: Group, tab: str, **more: Any) -> dict[str, Any]:
     """The context of a page with the tabs of a group."""
     may_change = request.user.can("groups.change")  # type: ignore[union-attr]

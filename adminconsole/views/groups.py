@@ -19,7 +19,7 @@ from adminconsole.access import actor_of, page
 from adminconsole.forms.groups import SHARING_LABELS, GroupForm, sharing_filter
 from adminconsole.pages import choice, confirm, cut, searched, show_errors, typed
 from adminconsole.views import group_members, group_sharing
-from adminconsole.views.group_page import find_group, group_page
+from adminconsole.views.group_page import find_group, group_crumbs, group_page
 
 SORTS = {"name": ("name",), "-name": ("-name",), "members": ("member_count",), "-members": ("-member_count",)}
 
@@ -108,7 +108,7 @@ def group_delete(request: HttpRequest, group_id: int) -> HttpResponse:
         "word": group.name,
         "confirm_error": error,
         "cancel_url": reverse("group", args=[group.pk]),
-        "crumbs": [(_("Groups"), reverse("groups")), (group.name, reverse("group", args=[group.pk]))],
+        "crumbs": group_crumbs(group),
     }
     return confirm(request, context)
 

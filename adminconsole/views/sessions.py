@@ -35,6 +35,11 @@ PRESENCES: dict[str, tuple[str, str | Promise]] = {
     "dnd": ("bad", gettext_lazy("Do not disturb")),
     "connected": ("neutral", gettext_lazy("Not available")),
 }
+# what a session may ask to be told of -> in words; a namespace without words is shown itself
+UPDATES: dict[str, str | Promise] = {
+    "jabber:iq:roster": gettext_lazy("Receives contact list updates"),
+    "urn:xmpp:blocking": gettext_lazy("Receives block list updates"),
+}
 MAX_CLIENTS = 50  # in the filter
 MAX_CLIENT_CHARS = 60  # of a name in the filter
 SHOWN_RECIPIENTS = 12
@@ -73,6 +78,11 @@ class Row:
     def tls_name(self) -> str:
         """TLSv1.3 -> TLS 1.3"""
         return str(self.facts["tls"]).replace("TLSv", "TLS ")
+
+    @property
+    def updates(self) -> list[str]:
+        """What the client is told of as it happens."""
+        return [str(UPDATES.get(name, name)) for name in self.facts["interests"]]
 
     @property
     def cipher_name(self) -> str:

@@ -17,6 +17,7 @@ from django.utils.translation import ngettext
 
 from accounts import services, sharing
 from accounts.models import Group, User
+from adminconsole import connecting
 from adminconsole.access import actor_of, confirm_password, page
 from adminconsole.forms.audit import Entry
 from adminconsole.forms.users import EditUserForm, LockForm, PasswordForm
@@ -99,9 +100,17 @@ def set_password(request: HttpRequest, user_id: int) -> HttpResponse:
             return render(
                 request,
                 "adminconsole/users/password_once.html",
-                {"account": user, "password": password},
+                {"account": user, "password": password, **connecting.facts(request, user)},
             )
     return _form(request, user, form, "password", session_count=len(live_sessions(user) or []))
+
+
+@page(permission="users.view")
+def connect(request: HttpRequest, user_id: int) -> HttpResponse:
+    """What to send to the person: address, server, ports, steps in clients."""
+    user = find_user(user_id)
+    context = {"account": user, **connecting.facts(request, user)}
+    return render(request, "adminconsole/users/password_once.html", context)
 
 
 @page(permission="users.change")
@@ -218,6 +227,7 @@ urlpatterns = [
     path("users/<int:user_id>/", overview, name="user"),
     path("users/<int:user_id>/edit/", edit, name="user-edit"),
     path("users/<int:user_id>/password/", set_password, name="user-password"),
+    path("users/<int:user_id>/connect/", connect, name="user-connect"),
     path("users/<int:user_id>/lock/", lock, name="user-lock"),
     path("users/<int:user_id>/unlock/", unlock, name="user-unlock"),
     path("users/<int:user_id>/delete/", delete, name="user-delete"),

@@ -66,6 +66,15 @@ def user_ids(jids: Iterable[str]) -> list[int]:
     return ids
 
 
+def _role_choices(chosen: str) -> list[tuple[str, Any]]:
+    """Without the moderators of rooms while nobody is one: the server has no rooms."""
+    moderator = roles.Role.ROOM_MODERATOR
+    is_used = chosen == moderator or User.objects.filter(role=moderator).exists()
+    return [
+        (value, label) for value, label in roles.Role.choices if value and (value != moderator or is_used)
+    ]
+
+
 def toolbar(chosen: Chosen) -> list[dict[str, Any]]:
     """The selects of partials/toolbar.html."""
     groups = list(Group.objects.filter(domain_id=primary_id()).order_by("name")[:GROUP_CHOICES])
@@ -89,9 +98,9 @@ def toolbar(chosen: Chosen) -> list[dict[str, Any]]:
             "label": _("Role"),
             "value": chosen.role,
             "choices": [
-                ("", _("Any role")),
-                (ANY_ROLE, _("Some role")),
-                *((value, label) for value, label in roles.Role.choices if value),
+                ("", _("Everyone")),
+                (ANY_ROLE, _("Any role")),
+                *_role_choices(chosen.role),
                 ("none", _("No role")),
             ],
         },

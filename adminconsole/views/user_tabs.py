@@ -51,7 +51,8 @@ def find_user(user_id: int) -> User:
 
 def user_crumbs(user: User) -> list[tuple[str, str]]:
     """The way to the user's page, for confirmations."""
-    return [(str(_("Users")), reverse("users")), (user.username, reverse("user", args=[user.pk]))]
+    page = reverse("user", args=[user.pk])
+    return [(str(_("People")), ""), (str(_("Users")), reverse("users")), (user.username, page)]
 
 
 def may_manage(request: HttpRequest, user: User) -> bool:

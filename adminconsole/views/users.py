@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 from accounts import services
 from accounts.models import Group, Membership, User
 from accounts.services.search import SORTS
+from adminconsole import connecting
 from adminconsole.access import actor_of, confirm_password, page
 from adminconsole.forms.users import CreateUserForm
 from adminconsole.pages import choice, counted, page_and_size, show_errors
@@ -156,10 +157,16 @@ def _after_create(request: HttpRequest, created: User, password: str, *, is_type
         return render(
             request,
             "adminconsole/users/password_once.html",
-            {"account": created, "password": password, "is_new": True, "another": another},
+            {
+                "account": created,
+                "password": password,
+                "is_new": True,
+                "another": another,
+                **connecting.facts(request, created),
+            },
         )
     messages.success(request, text)
-    return redirect("user-create") if another else redirect("user", created.pk)
+    return redirect("user-create") if another else redirect("user-connect", created.pk)
 
 
 urlpatterns = [

@@ -123,7 +123,7 @@ def bulk(request: HttpRequest, action: str) -> HttpResponse:
         "word": str(len(users)) if what.is_typed else "",
         "confirm_error": error,
         "cancel_url": back,
-        "crumbs": [(_("Users"), back)],
+        "crumbs": [(_("People"), ""), (_("Users"), back)],
     }
     return confirm(request, context)
 

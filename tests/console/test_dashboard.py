@@ -82,6 +82,28 @@ def test_certificate(owner_client: Browser, service: Service, certificate: Any) 
     assert "for another name" not in html
 
 
+def test_files_that_cannot_be_used_are_told(
+    owner_client: Browser, service: Service, certificate: Any
+) -> None:
+    assert "picked up within 30 seconds" in html_of(owner_client)
+    settings.CONFIG.key_path.write_text("not a key")
+    html = html_of(owner_client)
+    assert "The certificate files on disk cannot be used" in html
+    assert "no PEM certificate or key" in html
+
+
+@pytest.mark.parametrize(
+    ("address", "only_here", "is_said"),
+    [("::", False, True), ("192.0.2.1", False, True), ("127.0.0.1", False, False), ("::", True, False)],
+)
+def test_a_console_open_to_others_is_warned_of(
+    owner_client: Browser, service: Service, certificate: Any, address: str, only_here: bool, is_said: bool
+) -> None:
+    service.live.listeners.append({"name": "console", "address": address, "port": 9090, "tls": "none"})
+    with registry.overridden(console__localhost_only=only_here):
+        assert ("open to other machines without encryption" in html_of(owner_client)) == is_said
+
+
 def test_no_certificate(
     owner_client: Browser, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -656,7 +656,7 @@ def test_the_command_closes_the_wizard_too(
         ("localhost", "Only this machine will reach localhost"),
         ("127.0.0.1", "Only this machine will reach 127.0.0.1"),
         ("192.0.2.8", "The domain is an IP address"),
-        ("intranet", "intranet is known in your network only"),
+        ("intranet", "intranet is only known in your own network"),
         ("nowhere.invalid", "DNS does not know nowhere.invalid yet"),
     ],
 )
@@ -675,3 +675,24 @@ def test_a_taken_port_is_told(wizard: Client, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(settings, "CONFIG", replace(settings.CONFIG, ports=ports))
         answer(wizard)
         assert f"Port {port} is in use" in text_of(wizard.get(url("review")))
+
+
+def test_a_console_open_to_others_is_warned_of(wizard: Client) -> None:
+    answer(wizard)
+    warning = "open to other machines without encryption"
+    assert warning in text_of(wizard.get(url("server")))  # hidden by the stylesheet while the box is ticked
+    answer(wizard, "server", localhost_only="on")
+    assert warning not in text_of(wizard.get(url("review")))
+    answer(wizard, "server", localhost_only="")
+    assert warning in text_of(wizard.get(url("review")))
+
+
+def test_welcome_offers_the_address_where_dns_knows_no_name(
+    wizard: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adminconsole.setup.advice._resolves", lambda name: False)
+    answer(wizard, domain="nowhere.invalid", hostname="")
+    assert wizard.post(url("review")).status_code == 302
+    page = text_of(wizard.get("/welcome/", HTTP_HOST="192.0.2.44"))
+    assert "host name 192.0.2.44" in page
+    assert "DNS does not know this name yet" in page

@@ -178,8 +178,12 @@ def test_create_with_typed_password(owner_client: Client, group: Group) -> None:
     data = NEW | {"name": "Romeo", "email": "r@example.com", "groups": [group.pk]}
     response = owner_client.post(reverse("user-create"), data, follow=True)
     romeo = User.objects.get(username="romeo")
-    assert response.redirect_chain[-1][0] == reverse("user", args=[romeo.pk])
-    assert "Created" in response.content.decode()
+    assert response.redirect_chain[-1][0] == reverse("user-connect", args=[romeo.pk])
+    html = response.content.decode()
+    assert "Created" in html
+    assert "together with the password" in html
+    assert "XMPP address: romeo@example.org\nServer: " in html
+    assert "Conversations" in html
     assert romeo.check_password("a long sentence")
     assert (romeo.name, romeo.email, romeo.role) == ("Romeo", "r@example.com", "")
     assert list(group.users.all()) == [romeo]
@@ -295,10 +299,17 @@ def test_administrators_do_not_touch_owners(
 
 
 def test_set_password(
-    owner_client: Client, juliet: User, heard: list[Any], django_capture_on_commit_callbacks: Any
+    owner_client: Client,
+    juliet: User,
+    heard: list[Any],
+    django_capture_on_commit_callbacks: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     url = reverse("user-password", args=[juliet.pk])
-    assert "signed out" in owner_client.get(url).content.decode()
+    assert "signed out" not in owner_client.get(url).content.decode()  # nobody is connected
+    monkeypatch.setattr(live, "sessions", lambda jid="": [{}, {}])
+    assert "All 2 connected clients are signed out" in owner_client.get(url).content.decode()
+    monkeypatch.undo()
     data = {"how": "typed", "password": "quite another one", "password_repeat": "quite another one"}
     with django_capture_on_commit_callbacks(execute=True):
         assert owner_client.post(url, data).status_code == 302
@@ -490,4 +501,30 @@ def test_a_locked_account_tells_the_reason_apart(
     user = make_user("juliet")
     services.lock_user(user, reason="Spam", actor=actor)
     html = owner_client.get(f"/users/{user.pk}/").content.decode()
-    assert "Nobody can sign in to this account until unlocked. Reason: Spam" in html
+    assert "Nobody can sign in to this account until unlocked.<br>Reason: Spam<br>" in html
+
+
+def test_nobody_is_made_moderator_of_rooms_that_do_not_exist(
+    owner_client: Client, make_user: Callable[..., Any]
+) -> None:
+    assert "Room moderator" not in owner_client.get(reverse("user-create")).content.decode()
+    assert "Room moderator" not in owner_client.get(reverse("users")).content.decode()
+    moderator = make_user("mod", role="room_moderator")
+    html = owner_client.get(reverse("user-edit", args=[moderator.pk])).content.decode()
+    assert re.search(r'value="room_moderator"[^>]* checked', html)
+    assert "Room moderator" in owner_client.get(reverse("users")).content.decode()
+
+
+def test_breadcrumbs_lead_to_the_page_and_do_not_repeat_it(owner_client: Client, juliet: User) -> None:
+    def crumbs(route: str, *args: int) -> list[str]:
+        html = owner_client.get(reverse(route, args=args)).content.decode()
+        found = re.search(r'<nav class="crumbs".*?</nav>', html, re.S)
+        assert found
+        return re.findall(r"<li>(?:<a [^>]*>)?([^<]+)", found[0])
+
+    assert crumbs("users") == ["People"]
+    assert crumbs("user", juliet.pk) == ["People", "Users"]
+    assert crumbs("user-edit", juliet.pk) == ["People", "Users", "juliet"]
+    assert crumbs("user-delete", juliet.pk) == ["People", "Users", "juliet"]
+    assert crumbs("sessions") == ["Live"]
+    assert crumbs("audit") == ["Server"]
