@@ -43,10 +43,11 @@ PASSWORD = "correct horse"
 
 @pytest.fixture(autouse=True)
 def _fresh_state(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Settings and login counters as after a start; without the django_db mark, the defaults hold and nothing
+    """Settings, login counters and language as after a start; without the django_db mark, the defaults hold and nothing
     is read.
     """
     from django.core.cache import cache
+    from django.utils import translation
 
     from accounts import registry
 
@@ -57,6 +58,7 @@ def _fresh_state(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     cache.clear()
     registry._store.put({})
+    translation.deactivate()  # a page in Chinese leaves its language to the thread
 
 
 @pytest.fixture(autouse=True, scope="session")
