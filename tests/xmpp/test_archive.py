@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import OperationalError
@@ -200,6 +202,26 @@ async def test_database_that_stays_away_has_the_sender_told(monkeypatch, alice, 
     )
     await alice.receives(f"<message type='error' id='m-1'>{error}</message>")
     await bob.receives_nothing()
+
+
+async def test_message_sent_again_before_its_commit_waits_for_it(monkeypatch, alice, alice_phone, bob):
+    """A client that came back on another connection is not told of a message which is still to fail."""
+    await bob.is_available()
+    is_gone = threading.Event()
+
+    def write(batch):
+        assert is_gone.wait(10)
+        raise OperationalError("disk full")
+
+    monkeypatch.setattr(archive, "write", write)
+    monkeypatch.setattr(archive, "GIVE_UP_SECONDS", 0.0)
+    message = f"<message to='{bob.bare}' type='chat' id='0a1b2c3d4e5f'><body>x</body></message>".encode()
+    alice.connection.receive(message)
+    alice_phone.connection.receive(message)
+    is_gone.set()
+    for client in (alice, alice_phone):
+        refused = await client.next()
+        assert (refused.get("type"), refused.get("id")) == ("error", "0a1b2c3d4e5f")
 
 
 async def test_switched_off(alice, bob):

@@ -77,6 +77,9 @@ class Archive(Module):
         self._recent: OrderedDict[int | None, None] = OrderedDict.fromkeys(
             reversed(await db(archive.recent, since, MAX_RECENT))
         )
+        self._again: dict[
+            int | None, list[Deferred]
+        ] = {}  # of messages sent again while the first is written
         self._offline: Offline = self.server.module(Offline)
         self._writer = Writer(asyncio.get_running_loop())
         self._writer.start()
@@ -125,9 +128,14 @@ class Archive(Module):
             stanza.from_.bare_str, stanza.to.full_str, stanza.id, stanza.body, self.server.clock.time()
         )
         if mark is not None and not self._is_new(mark):
-            stanza.sent_id = -1
-            deferred.finish()  # sent again after a resumption: it was kept and delivered the first time
+            stanza.sent_id = -1  # sent again after the connection broke: kept and delivered the first time
+            if mark in self._again:
+                self._again[mark].append(deferred)
+            else:
+                deferred.finish()
             return deferred
+        if mark is not None:
+            self._again[mark] = []
         job = Job(
             copies,
             stanza.to_bytes().decode(),
@@ -142,11 +150,14 @@ class Archive(Module):
     def _committed(
         self, problem: Exception | None, job: Job, stanza: Stanza, account: Account, deferred: Deferred
     ) -> None:
+        refusal: StanzaError | None = None
         if problem is not None:
             self._recent.pop(job.fingerprint, None)
-            deferred.finish(
-                StanzaError("internal-server-error", "the message could not be kept", type="wait")
-            )
+            refusal = StanzaError("internal-server-error", "the message could not be kept", type="wait")
+        for again in self._again.pop(job.fingerprint, ()):
+            again.finish(refusal)
+        if refusal is not None:
+            deferred.finish(refusal)
             return
         for copy in job.copies:
             if copy.user_id == account.id:
