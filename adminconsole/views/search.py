@@ -152,7 +152,10 @@ def _groups(request: HttpRequest, query: str) -> Section | None:
 def _sessions(request: HttpRequest, query: str) -> Section | None:
     if not _may(request, "sessions.view"):
         return None
-    rows = [row for row in map(SessionRow, _live()) if _has_words(row.searched, query)]
+    try:
+        table = live.session_table(query=query, limit=SHOWN)
+    except live.NotRunningError:
+        return None
     hits = [
         Hit(
             row.jid,
@@ -160,9 +163,9 @@ def _sessions(request: HttpRequest, query: str) -> Section | None:
             f"{reverse('session')}?{row.query}",
             "session",
         )
-        for row in sorted(rows, key=lambda row: str(row.jid))[:SHOWN]
+        for row in map(SessionRow, table["rows"])
     ]
-    return Section(gettext_lazy("Sessions"), hits, len(rows), _all("sessions", query))
+    return Section(gettext_lazy("Sessions"), hits, table["found"], _all("sessions", query))
 
 
 def _settings(request: HttpRequest, query: str) -> Section | None:
@@ -181,7 +184,7 @@ def _settings(request: HttpRequest, query: str) -> Section | None:
     return Section(gettext_lazy("Settings"), hits, len(rows), _all("settings", query))
 
 
-def _live(jid: str = "") -> list[dict[str, Any]]:
+def _live(jid: str) -> list[dict[str, Any]]:
     try:
         return live.sessions(jid)
     except live.NotRunningError:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import ip_address
 from typing import Any
 
 from django.contrib import messages
@@ -40,8 +39,6 @@ UPDATES: dict[str, str | Promise] = {
     "jabber:iq:roster": gettext_lazy("Receives contact list updates"),
     "urn:xmpp:blocking": gettext_lazy("Receives block list updates"),
 }
-MAX_CLIENTS = 50  # in the filter
-MAX_CLIENT_CHARS = 60  # of a name in the filter
 SHOWN_RECIPIENTS = 12
 KEY_EXCHANGES = frozenset({"TLS", "ECDHE", "DHE", "RSA", "ECDSA"})
 
@@ -123,66 +120,46 @@ class Row:
     def user_query(self) -> str:
         return urlencode({"jid": self.facts["user"]})
 
-    @property
-    def traffic(self) -> int:
-        return int(self.facts["stanzas_in"]) + int(self.facts["stanzas_out"])
 
-    @cached_property
-    def searched(self) -> str:
-        facts = self.facts
-        return "\n".join(
-            (facts["jid"], facts["client"], facts["address"], facts["status_text"], facts["cipher"])
-        ).casefold()
-
-
-def _address_key(row: Row) -> tuple[int, int | str]:
-    """Addresses in the order of their numbers."""
-    try:
-        address = ip_address(row.address)
-    except ValueError:
-        return (99, str(row.address))
-    return (address.version, int(address))
-
-
-SORTS: dict[str, Callable[[Row], Any]] = {
-    "jid": lambda row: row.jid,
-    "client": lambda row: row.client.casefold(),
-    "presence": lambda row: (list(PRESENCES).index(row.show), -row.priority),
-    "priority": lambda row: row.priority,
-    "tls": lambda row: (row.tls, row.cipher),
-    "address": _address_key,
-    "since": lambda row: row.since,
-    "idle": lambda row: row.idle_seconds,
-    "queue": lambda row: row.queue + row.held,
-    "traffic": lambda row: row.traffic,
-}
-PRESENCE_FILTERS: dict[str, frozenset[str]] = {
-    "available": frozenset({"available", "chat"}),
-    "away": frozenset({"away", "xa"}),
-    "dnd": frozenset({"dnd"}),
-    "connected": frozenset({"connected"}),
+SORTS = ("jid", "client", "presence", "priority", "tls", "address", "since", "idle", "queue", "traffic")
+PRESENCE_FILTERS = ("available", "away", "dnd", "connected")
+NOBODY: dict[str, Any] = {
+    "rows": [],
+    "offset": 0,
+    "found": 0,
+    "sessions": 0,
+    "users": 0,
+    "plain": 0,
+    "clients": [],
 }
 
 
 @page(permission="sessions.view")
 def session_list(request: HttpRequest) -> HttpResponse:
-    is_running, rows = _rows()
-    q = request.GET.get("q", "").strip()
+    q = pages.searched(request)
     presence = pages.choice(request, "presence", PRESENCE_FILTERS)
     tls = pages.choice(request, "tls", ("yes", "no"))
     client = request.GET.get("client", "")
     sort = pages.choice(request, "sort", [key for name in SORTS for key in (name, f"-{name}")], "jid")
-    listed = pages.cut(request, _sorted(_filtered(rows, q, presence, tls, client), sort))
+    page_number, size = pages.page_and_size(request)
+    is_running, table = _table(
+        query=q,
+        presence=presence,
+        tls=tls,
+        client=client,
+        sort=sort,
+        offset=(page_number - 1) * size,
+        limit=size,
+    )
+    listed = [Row(facts) for facts in table["rows"]]
     context = {
         "is_running": is_running,
-        "total": len(rows),
-        "users": len({row.user for row in rows}),
-        "plain": sum(not row.tls for row in rows),
-        "page": listed,
+        "plain": table["plain"],
+        "page": pages.counted(listed, total=table["found"], number=table["offset"] // size + 1, size=size),
         "q": q,
         "sort": sort,
         "is_filtered": bool(q or presence or tls or client),
-        "filters": _filters(rows, presence, tls, client),
+        "filters": _filters(table["clients"], presence, tls, client),
         "may_change": request.user.can("sessions.change"),  # type: ignore[union-attr]
         "may_end": live.may_end([row.jid for row in listed], actor=actor_of(request)),
     }
@@ -267,9 +244,7 @@ def message_send(request: HttpRequest) -> HttpResponse:
     if not form.is_valid():
         return _compose(request, form, back)
     to = form.cleaned_data["to"]
-    is_running, recipients = _rows(to.partition("/")[0])
-    if "/" in to:
-        recipients = [row for row in recipients if row.jid == to]
+    is_running, recipients, count, users = _recipients(to)
     if not is_running:
         form.add_error(None, _("The XMPP service does not run: nobody is online."))
     elif not recipients:
@@ -280,10 +255,10 @@ def message_send(request: HttpRequest) -> HttpResponse:
         context = {
             "form": form,
             "audience": form.cleaned_data["audience"],
-            "recipients": recipients[:SHOWN_RECIPIENTS],
-            "more": max(0, len(recipients) - SHOWN_RECIPIENTS),
-            "count": len(recipients),
-            "users": len({row.user for row in recipients}),
+            "recipients": recipients,
+            "more": count - len(recipients),
+            "count": count,
+            "users": users,
             "back": back,
         }
         return render(request, "adminconsole/sessions/message_review.html", context)
@@ -304,12 +279,12 @@ def message_send(request: HttpRequest) -> HttpResponse:
 
 
 def _compose(request: HttpRequest, form: MessageForm, back: str) -> HttpResponse:
-    is_running, rows = _rows()
+    is_running, table = _table(limit=0)
     context = {
         "form": form,
         "is_running": is_running,
-        "total": len(rows),
-        "users": len({row.user for row in rows}),
+        "total": table["sessions"],
+        "users": table["users"],
         "back": back,
     }
     return render(
@@ -325,8 +300,28 @@ def _initial(request: HttpRequest) -> dict[str, str]:
     return {"to": jid, "audience": (SESSION if "/" in jid else USER) if jid else EVERYBODY}
 
 
-def _rows(jid: str = "") -> tuple[bool, list[Row]]:
-    """Whether the service runs, and its sessions (of one account)."""
+def _table(**asked: Any) -> tuple[bool, dict[str, Any]]:
+    """Whether the service runs, and what live.session_table() answers."""
+    try:
+        return True, live.session_table(**asked)
+    except live.NotRunningError:
+        return False, NOBODY
+
+
+def _recipients(to: str) -> tuple[bool, list[Row], int, int]:
+    """Whether the service runs; the first sessions that a message to this address reaches, how many, of how many
+    users.
+    """
+    if not to:
+        is_running, table = _table(limit=SHOWN_RECIPIENTS)
+        return is_running, [Row(facts) for facts in table["rows"]], table["sessions"], table["users"]
+    is_running, rows = _rows(to.partition("/")[0])
+    rows = [row for row in rows if to in (row.jid, row.user)]
+    return is_running, rows[:SHOWN_RECIPIENTS], len(rows), len({row.user for row in rows})
+
+
+def _rows(jid: str) -> tuple[bool, list[Row]]:
+    """Whether the service runs, and the sessions of one account."""
     try:
         return True, [Row(facts) for facts in live.sessions(jid)]
     except live.NotRunningError:
@@ -350,29 +345,8 @@ def _next(request: HttpRequest) -> str:
     return reverse("sessions")
 
 
-def _filtered(rows: Sequence[Row], q: str, presence: str, tls: str, client: str) -> list[Row]:
-    found = list(rows)
-    for word in q.casefold().split():
-        found = [row for row in found if word in row.searched]
-    if presence:
-        found = [row for row in found if row.show in PRESENCE_FILTERS[presence]]
-    if tls:
-        found = [row for row in found if bool(row.tls) == (tls == "yes")]
-    if client:
-        found = [row for row in found if row.client[:MAX_CLIENT_CHARS] == client]
-    return found
-
-
-def _sorted(rows: list[Row], sort: str) -> list[Row]:
-    rows.sort(key=SORTS["jid"])
-    rows.sort(key=SORTS[sort.removeprefix("-")], reverse=sort.startswith("-"))
-    return rows
-
-
-def _filters(rows: Sequence[Row], presence: str, tls: str, client: str) -> list[dict[str, Any]]:
-    clients = sorted({row.client[:MAX_CLIENT_CHARS] for row in rows if row.client}, key=str.casefold)
-    if client and client not in clients:
-        clients.append(client)
+def _filters(clients: Sequence[str], presence: str, tls: str, client: str) -> list[dict[str, Any]]:
+    offered = [*clients, client] if client and client not in clients else clients
     return [
         {
             "name": "presence",
@@ -396,7 +370,7 @@ def _filters(rows: Sequence[Row], presence: str, tls: str, client: str) -> list[
             "name": "client",
             "label": _("Client"),
             "value": client,
-            "choices": [("", _("Any client")), *((name, name) for name in clients[:MAX_CLIENTS])],
+            "choices": [("", _("Any client")), *((name, name) for name in offered)],
         },
     ]
 

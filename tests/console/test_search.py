@@ -28,6 +28,10 @@ def connected(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [session_row("juliet@example.org/phone")]
 
     def call(operation: str, **arguments: Any) -> Any:
+        if operation == "session_table":
+            words = arguments["query"].casefold().split()
+            found = [row for row in rows if all(word in row["jid"] for word in words)]
+            return {"rows": found[: arguments["limit"]], "found": len(found)}
         jid = arguments.get("jid", "")
         return [row for row in rows if jid in ("", row["user"])] if operation == "sessions" else []
 

@@ -75,6 +75,87 @@ async def test_sessions_of_several(console, alice, alice_phone, bob):
     assert await console(live.sessions_of, []) == {}
 
 
+@pytest.fixture
+async def many(new_user, log_in):
+    """Five users with two devices each; the phones of user0 and user1 are away."""
+    clients = {}
+    for number in range(5):
+        await new_user(f"user{number}")
+        for resource in ("desktop", "phone"):
+            clients[number, resource] = await log_in(f"user{number}@example.org/{resource}")
+    for number in range(2):
+        await clients[number, "phone"].sends(
+            f"<presence><show>away</show><status>On the road {number}</status></presence>"
+        )
+    return clients
+
+
+async def test_a_page_of_the_table(console, server, many):
+    def resources(table):
+        return [row["jid"].replace("@example.org", "") for row in table["rows"]]
+
+    table = await console(live.session_table, offset=3, limit=3)
+    assert resources(table) == ["user1/phone", "user2/desktop", "user2/phone"]
+    assert (table["offset"], table["found"], table["sessions"]) == (3, 10, 10)
+    assert (table["users"], table["plain"]) == (5, 10)
+    last = await console(live.session_table, offset=90, limit=4, sort="-jid")
+    assert (last["offset"], resources(last)) == (8, ["user0/phone", "user0/desktop"])
+    assert (await console(live.session_table, limit=0))["rows"] == []
+    assert len((await console(live.session_table, limit=10**9, offset=-5))["rows"]) == 10
+    away = await console(live.session_table, presence="away", query="ROAD user1", limit=50)
+    assert (resources(away), away["found"], away["sessions"]) == (["user1/phone"], 1, 10)
+    assert (await console(live.session_table, tls="yes", limit=50))["found"] == 0
+    server.directory.online["user3@example.org"].sessions["phone"].software = "Gajim " + "9" * 100
+    name = ("Gajim " + "9" * 100)[:60]
+    gajim = await console(live.session_table, client=name, limit=50)
+    assert (resources(gajim), gajim["clients"]) == (["user3/phone"], [name])
+
+
+async def test_only_the_rows_of_the_page_are_made(console, server, many, monkeypatch):
+    from xmppd.server.live import Live
+
+    made, row_of = [], Live._row
+
+    def row(self, session):
+        made.append(session)
+        return row_of(self, session)
+
+    monkeypatch.setattr(Live, "_row", row)
+    await console(live.session_table, query="user", sort="-idle", limit=3)
+    assert len(made) == 3
+
+
+async def test_what_presence_says_is_kept_and_forgotten_with_it(console, many):
+    phone = many[0, "phone"]
+
+    async def said():
+        (row,) = (await console(live.session_table, query=phone.full, limit=9))["rows"]
+        return row["status"], row["show"], row["status_text"]
+
+    assert await said() == ("available", "away", "On the road 0")
+    await phone.sends("<presence><show>dnd</show></presence>")
+    assert await said() == ("available", "dnd", "")
+    await phone.sends("<presence/>")
+    assert await said() == ("available", "", "")
+    await phone.sends("<presence type='unavailable'><status>gone</status></presence>")
+    assert await said() == ("connected", "", "")
+
+
+async def test_every_order_of_the_table_works(console, many):
+    from adminconsole.views.sessions import PRESENCE_FILTERS, SORTS
+    from xmppd.server import session_table
+
+    assert set(SORTS) == set(session_table.SORTS)
+    assert set(PRESENCE_FILTERS) == set(session_table.GROUPS)
+    for sort in SORTS:
+        forwards, backwards = [
+            [row["jid"] for row in (await console(live.session_table, sort=key, limit=50))["rows"]]
+            for key in (sort, f"-{sort}")
+        ]
+        assert sorted(forwards) == sorted(backwards)
+        assert len(forwards) == 10
+
+
 async def test_close_a_session(console, actor, alice, alice_phone):
     assert await console(live.close_session, jid=alice.full, actor=actor, reason="tidying up")
     await alice.is_disconnected("policy-violation")

@@ -40,6 +40,7 @@ class Presence(Module):
         is_first = session.presence is None
         was_deaf = is_first or session.priority < 0
         session.presence = stanza
+        session.show, session.status_text = _text(stanza, "show"), _text(stanza, "status")
         if is_first or session.priority != priority:
             session.priority = priority
             session.account.update_available()
@@ -253,6 +254,10 @@ class Presence(Module):
             return
         if waiting is not None:
             self.server.spawn(waiting)
+
+
+def _text(stanza: Stanza, name: str) -> str:
+    return stanza.element.text_of(CLIENT, name) if stanza.has(CLIENT, name) else ""
 
 
 def _priority(stanza: Stanza) -> int:

@@ -17,7 +17,7 @@ from xmppd.protocol.errors import StreamError
 from xmppd.protocol.jid import JID, JIDError
 from xmppd.protocol.namespaces import CLIENT
 from xmppd.protocol.stanza import make
-from xmppd.server import hooks
+from xmppd.server import hooks, session_table
 from xmppd.services import live
 from xmppd.services.db import db
 
@@ -90,6 +90,7 @@ class Live:
             "status": self.status,
             "sessions": self.sessions,
             "sessions_of": self.sessions_of,
+            "session_table": self.session_table,
             "online": lambda: sorted(self.server.directory.online),
             "close": self.close,
             "close_all": self.close_all,
@@ -119,19 +120,34 @@ class Live:
         found = {jid: self.sessions(jid) for jid in jids if jid}
         return {jid: rows for jid, rows in found.items() if rows}
 
+    def session_table(
+        self, sort: str = "jid", offset: int = 0, limit: int = 50, **wanted: str
+    ) -> dict[str, Any]:
+        sessions = self.server.sessions()
+        found = session_table.in_order(session_table.Wanted(**wanted).find(sessions), sort)
+        offset, page = session_table.page_of(found, offset, limit)
+        return {
+            "rows": [self._row(session) for session in page],
+            "offset": offset,
+            "found": len(found),
+            "sessions": len(sessions),
+            "users": len(self.server.directory.online),
+            "plain": sum(not session.connection.tls_version for session in sessions),
+            "clients": session_table.clients(sessions),
+        }
+
     def _row(self, session: Session) -> dict[str, Any]:
         connection = session.connection
         presence = session.presence
         management = session.management
-        show = presence.element.text_of(CLIENT, "show") if presence else ""
         return {
             "jid": session.jid.full_str,
             "user": session.account.jid.bare_str,
             "resource": session.jid.resource,
             "client": session.software,
             "status": "available" if presence else "connected",
-            "show": show,
-            "status_text": presence.element.text_of(CLIENT, "status") if presence else "",
+            "show": session.show if presence else "",
+            "status_text": session.status_text if presence else "",
             "priority": session.priority,
             "tls": connection.tls_version,
             "cipher": connection.tls_cipher,

@@ -50,10 +50,12 @@ class Session:
         "presence",
         "priority",
         "server",
+        "show",
         "since",
         "software",
         "stanzas_in",
         "stanzas_out",
+        "status_text",
     )
 
     def __init__(self, server: Server, account: Account, jid: JID, connection: ClientConnection) -> None:
@@ -62,6 +64,8 @@ class Session:
         self.jid = jid
         self.connection = connection
         self.presence: Stanza | None = None
+        self.show = ""  # of the last available presence (RFC 6121 4.7.2), for those who look at many sessions
+        self.status_text = ""
         self.priority = 0
         self.directed: set[JID] | None = None  # who got our presence directly (RFC 6121 4.6)
         self.interests: frozenset[str] = frozenset()

@@ -24,6 +24,9 @@ from accounts.services.checks import actor_role
 from xmppd.protocol.jid import JID, JIDError
 
 TIMEOUT_SECONDS = 5.0
+# What a session says of itself (RFC 6121 4.7.2.1), the most reachable first; connected: nothing yet.
+PRESENCES = ("available", "chat", "away", "xa", "dnd", "connected")
+MAX_CLIENT_CHARS = 60  # of a client's name in the filter
 
 _operations: dict[str, Callable[..., Any]] = {}
 _loop: asyncio.AbstractEventLoop | None = None
@@ -90,6 +93,36 @@ def sessions(jid: str = "") -> list[dict[str, Any]]:
     status_text, priority, tls, cipher, mechanism, address, transport, since (ISO), idle_seconds, stanzas_in,
     stanzas_out, bytes_in, bytes_out, interests, lang."""
     return list(call("sessions", jid=jid))
+
+
+def session_table(
+    *,
+    query: str = "",
+    presence: str = "",
+    tls: str = "",
+    client: str = "",
+    sort: str = "jid",
+    offset: int = 0,
+    limit: int,
+) -> dict[str, Any]:
+    """A page of all sessions: `rows` as sessions() has them, their `offset` (that of the last page when there are
+    fewer), how many were `found`; of all: how many `sessions`, `users`, `plain` (not encrypted), and the `clients`.
+
+    `presence`: available, away, dnd, connected; `tls`: yes, no; `sort`: a key of xmppd.server.session_table, perhaps
+    with `-`; `limit` 0 asks for the numbers alone.
+    """
+    return dict(
+        call(
+            "session_table",
+            query=query,
+            presence=presence,
+            tls=tls,
+            client=client,
+            sort=sort,
+            offset=offset,
+            limit=limit,
+        )
+    )
 
 
 def sessions_of(jids: list[str]) -> dict[str, list[dict[str, Any]]]:
