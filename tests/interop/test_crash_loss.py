@@ -136,17 +136,17 @@ class Reader:
     error: str = ""
 
     async def listen(self, wire: Wire, until: Callable[[], bool] = lambda: False) -> None:
-        handled = 0
+        handled, is_open = 0, True
         async for token in tokens(wire):
             self.error = token["error"] or self.error
             if token["message"]:
                 self.ids.append(token["message"])
             handled += bool(token["message"] or token["presence"])
-            if token["request"]:
+            if token["request"] and is_open:
                 wire.send(f"<a xmlns='{SM}' h='{handled}'/>")
-            if until():
+            if is_open and until():
                 wire.send(f"<a xmlns='{SM}' h='{handled}'/></stream:stream>")
-                until = bool  # what comes until the server's end is read as well
+                is_open = False  # what comes until the server's end is read as well
 
 
 async def log_in(hearth: Hearth, name: str, resource: str, *, presence: str = "") -> Wire:
@@ -309,6 +309,7 @@ async def test_kill_at_a_random_moment_loses_nothing_acknowledged(hearth):
             if identity.startswith(f"{sender.name}-{sender.resource}-")
         ]
         assert mine == sender.to(OFFLINE)  # each once, in order
+    assert load.friar.error == ""
     assert len(load.nurse.ids) == len(set(load.nurse.ids))
     assert "Traceback" not in hearth.text()
 
@@ -339,4 +340,5 @@ async def test_sigterm_loses_nothing_and_tells_everybody(hearth):
     await load.come_back(load.friar, OFFLINE)
     check_all(hearth, load.senders)
     assert len(load.friar.ids) == len(set(load.friar.ids))
+    assert load.friar.error == ""
     assert "Traceback" not in hearth.text()
