@@ -40,7 +40,9 @@ def check(setting: Setting[Any], value: Any) -> None:
     elif setting.name == hosts.ALLOWED_HOSTS.name:
         for text in value:
             if not hosts.is_host_name(text):
-                message = _("“%(value)s” is no host name. Leave out https://, the port and what follows it.")
+                message = _(
+                    "“%(value)s” is not a host name. Leave out https://, the port and what follows it."
+                )
                 raise ValidationError(message % {"value": text})
 
 

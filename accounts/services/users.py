@@ -306,15 +306,16 @@ def check_password_policy(password: str, *, user: User | None = None, enforce: b
             MIN_LENGTH.value,
         )
         raise invalid("password", message, "too-short", limit=MIN_LENGTH.value)
-    if user is not None and _holds_name(password.casefold(), user.username.casefold()):
+    if user is not None and _holds_name(password.casefold(), user):
         raise invalid("password", _("The password must not contain the user name."), "is-username")
     if REJECT_COMMON.value and password.strip().lower() in _common_passwords():
-        raise invalid("password", _("This password is one of those that are tried first."), "common")
+        raise invalid("password", _("This password is too common: attackers try it first."), "common")
 
 
-def _holds_name(password: str, username: str) -> bool:
+def _holds_name(password: str, user: User) -> bool:
     """Names of one to three letters occur in good passwords by chance."""
-    return password == username or (len(username) >= MIN_NAME_CHARS and username in password)
+    name = user.username.casefold()
+    return password in (name, user.jid.casefold()) or (len(name) >= MIN_NAME_CHARS and name in password)
 
 
 @cache

@@ -19,7 +19,7 @@ MAX_BODY_CHARS = 10_000
 def xml_text(text: str) -> None:
     """XML 1.0 2.2 has no place for most control characters: they would end the streams of all who got them."""
     if without_forbidden(text) != text:
-        raise ValidationError(_("The text holds a control character that cannot be sent."))
+        raise ValidationError(_("The text contains a control character that cannot be sent."))
 
 
 class CloseForm(forms.Form):
@@ -44,7 +44,7 @@ class MessageForm(forms.Form):
         initial=EVERYBODY,
     )
     audience.choice_help = {  # type: ignore[attr-defined]
-        EVERYBODY: gettext_lazy("Every session of every user, as a headline"),
+        EVERYBODY: gettext_lazy("Every session of every user"),
         USER: gettext_lazy("All sessions of the address below"),
         SESSION: gettext_lazy("The session with the full address below"),
     }
@@ -62,7 +62,9 @@ class MessageForm(forms.Form):
         max_length=MAX_BODY_CHARS,
         widget=forms.Textarea(attrs={"rows": 5}),
         validators=[xml_text],
-        help_text=gettext_lazy("Plain text, up to 10,000 characters. Who is offline does not get it."),
+        help_text=gettext_lazy(
+            "Plain text, up to 10,000 characters. Users who are offline will not receive it."
+        ),
     )
 
     def clean_body(self) -> str:
@@ -82,7 +84,7 @@ class MessageForm(forms.Form):
         try:
             jid = JID.parse(text.strip())
         except JIDError:
-            self.add_error("to", _("This is no address. Write user@domain or user@domain/resource."))
+            self.add_error("to", _("This is not an address. Enter user@domain or user@domain/resource."))
             return ""
         if not jid.local:
             self.add_error("to", _("The address has no user before the @."))

@@ -65,8 +65,8 @@ class ServerForm(StepForm):
         label=gettext_lazy("XMPP domain"),
         max_length=1023,
         help_text=gettext_lazy(
-            "The part after the @ in everybody's address. It cannot be changed later. An IP address works "
-            "too, and localhost for a trial on this machine."
+            "The part after the @ in every address. It cannot be changed later. An IP address works too, and "
+            "localhost for a trial on this machine."
         ),
     )
     hostname = forms.CharField(
@@ -74,14 +74,15 @@ class ServerForm(StepForm):
         max_length=1023,
         required=False,
         help_text=gettext_lazy(
-            "The name or address under which this machine is reached. Leave it empty where that is the "
-            "domain."
+            "The name or address at which this machine can be reached. Leave it empty if that is the domain."
         ),
     )
     localhost_only = forms.BooleanField(
         label=gettext_lazy("Only this machine may open this console"),
         required=False,
-        help_text=gettext_lazy("Other machines get in through an SSH tunnel. Chat is not affected."),
+        help_text=gettext_lazy(
+            "From other machines you can still come through an SSH tunnel. Chat is not affected."
+        ),
     )
 
     def defaults(self) -> dict[str, Any]:
@@ -202,11 +203,11 @@ class GivenDatabaseForm(StepForm):
 class AccountsForm(StepForm):
     step = "accounts"
     registration = forms.ChoiceField(
-        label=gettext_lazy("Who makes accounts?"),
+        label=gettext_lazy("Who creates accounts?"),
         widget=forms.RadioSelect,
         choices=[
             ("closed", gettext_lazy("Administrators only")),
-            ("open", gettext_lazy("Everybody, from their XMPP client")),
+            ("open", gettext_lazy("Anybody, from an XMPP client")),
         ],
     )
     registration.choice_help = {  # type: ignore[attr-defined]
@@ -270,7 +271,7 @@ class AdministratorForm(StepForm):
                 self.add_error("password", self.fields["password"].error_messages["required"])
             return data
         if password != data.get("password2", ""):
-            self.add_error("password2", _("The two passwords differ."))
+            self.add_error("password2", _("The two passwords do not match."))
         domain, database_url = self.known.destination()
         try:
             # Whoever has lost hearth.toml connects the database again as its owner, with the password it knows.

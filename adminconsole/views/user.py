@@ -204,8 +204,8 @@ def _consequences(user: User) -> list[str]:
     lines.append(_("Contact list, profile, private data and undelivered messages are deleted."))
     if groups:
         lines.append(ngettext("It leaves %(n)d group.", "It leaves %(n)d groups.", groups) % {"n": groups})
-    lines.append(_("Others keep it in their contact lists, without a subscription."))
-    lines.append(_("The name may be given again; the new account gets nothing of the old one."))
+    lines.append(_("Others keep it in their contact lists, but no longer see it online."))
+    lines.append(_("The user name can be used again; a new account inherits nothing from this one."))
     return lines
 
 

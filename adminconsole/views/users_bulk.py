@@ -163,7 +163,9 @@ def _tell(request: HttpRequest, what: Action, outcome: Outcome) -> None:
     if outcome.done:
         messages.success(request, what.done(outcome.done))
     if outcome.same:
-        text = ngettext("%(n)d user needed no change.", "%(n)d users needed no change.", outcome.same)
+        text = ngettext(
+            "%(n)d user did not need a change.", "%(n)d users did not need a change.", outcome.same
+        )
         messages.info(request, text % {"n": outcome.same})
     if outcome.failed:
         lines = format_html_join(_("; "), _("{}: {}"), outcome.failed[:SHOWN])

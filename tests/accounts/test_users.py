@@ -112,6 +112,12 @@ def test_password_policy(make_user, password, code):
     assert messages_of(error) == {"password": [code]}
 
 
+def test_short_names_occur_in_passwords_by_chance(make_user):
+    make_user("ann", password="my cannon roars")
+    with pytest.raises(ValidationError):
+        make_user("joe", password="Joe@example.org")
+
+
 def test_password_policy_is_a_setting(make_user):
     with overridden(accounts__password__min_length=3, accounts__password__reject_common=False):
         make_user("alice", password="qwe")

@@ -26,7 +26,7 @@ def test_localhost_only_from_elsewhere_asks_first(owner_client: Client) -> None:
     html = save(owner_client, "console.localhost_only", "on", **AWAY)
     assert "You would lock yourself out" in html
     assert "192.0.2.7" in html
-    assert "Save in spite of this" in html
+    assert "Save anyway" in html
     assert not LOCALHOST_ONLY.value
     assert save(owner_client, "console.localhost_only", "on", understood=True, **AWAY) == "saved"
     assert LOCALHOST_ONLY.value
@@ -88,8 +88,8 @@ def test_a_proxy_on_this_machine_is_the_usual_case(owner_client: Client) -> None
     [
         (hosts.TRUSTED_PROXIES.name, "10.0.0.0/33", "neither an address nor a network"),
         (hosts.TRUSTED_PROXIES.name, "proxy.example.net", "neither an address nor a network"),
-        (hosts.ALLOWED_HOSTS.name, "https://admin.example.net", "no host name"),
-        (hosts.ALLOWED_HOSTS.name, "admin.example.net:9090", "no host name"),
+        (hosts.ALLOWED_HOSTS.name, "https://admin.example.net", "not a host name"),
+        (hosts.ALLOWED_HOSTS.name, "admin.example.net:9090", "not a host name"),
     ],
 )
 def test_entries_that_never_match_are_refused(owner_client: Client, name: str, value: str, said: str) -> None:

@@ -261,7 +261,7 @@ def test_message_is_audited_without_its_text(owner_client: Browser, people: Any)
     ("data", "text"),
     [
         ({"audience": "user", "to": "nobody@example.org"}, "Not online at the moment."),
-        ({"audience": "user", "to": "@@"}, "This is no address."),
+        ({"audience": "user", "to": "@@"}, "This is not an address."),
         ({"audience": "user", "to": "example.org"}, "has no user before the @"),
         ({"audience": "session", "to": "juliet@example.org"}, "A session has a resource"),
         ({"audience": "all", "body": ""}, "required"),

@@ -244,7 +244,7 @@ def test_changes_are_audited_with_before_and_after(owner_client: Browser) -> Non
 
 def test_a_dangerous_value_is_stored_only_when_meant(owner_client: Browser) -> None:
     html = html_of(save(owner_client, "c2s.tls", value="optional"))
-    assert "Save in spite of this" in html
+    assert "Save anyway" in html
     assert properties.get("c2s.tls") == "required"
     html = html_of(save(owner_client, "c2s.tls", value="optional", understood="on"))
     assert properties.get("c2s.tls") == "optional"

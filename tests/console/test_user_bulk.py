@@ -87,7 +87,7 @@ def test_locking_and_unlocking(owner_client: Client, people: list[User]) -> None
     assert anna.lock_reason == "spam"
     response = owner_client.post(address("unlock", people), follow=True)
     assert "2 users can sign in again." in said(response)
-    assert "1 user needed no change." in said(response)
+    assert "1 user did not need a change." in said(response)
     assert not User.objects.get(username="anna").is_locked()
     assert AuditEntry.objects.filter(action="user-unlocked").count() == 2
 
@@ -97,7 +97,7 @@ def test_adding_to_a_group(owner_client: Client, people: list[User], actor: Any)
     services.add_member(group, people[0], actor=actor)
     response = owner_client.post(address("group", people), {"group": group.pk}, follow=True)
     assert "Added 2 members." in said(response)
-    assert "1 user needed no change." in said(response)
+    assert "1 user did not need a change." in said(response)
     assert group.memberships.count() == 3
     response = owner_client.post(address("group", people), {"group": "0"})
     assert "Choose a group." in response.content.decode()
