@@ -13,7 +13,7 @@ from django.db import Error
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from accounts.models import Domain
+from accounts import services
 from xmppd.protocol.addresses import is_address
 from xmppd.services.certificates import to_ascii
 from xmppd.services.properties import Setting
@@ -165,7 +165,7 @@ def _domains() -> frozenset[str]:
     if now >= _known_until:
         _known_until = now + DOMAINS_SECONDS
         try:
-            names = list(Domain.objects.values_list("name", flat=True))
+            names = services.domain_names()
         except Error:
             return _known_domains
         _known_domains = frozenset(_ascii(name) for name in names)

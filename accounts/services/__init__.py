@@ -2,6 +2,7 @@
 on commit.
 """
 
+from accounts.models import User  # the type, for those who may not import the tables
 from accounts.services.domains import create_domain, primary_domain
 from accounts.services.groups import (
     add_member,
@@ -26,6 +27,15 @@ from accounts.services.login import (
     may_try,
     unblock,
 )
+from accounts.services.lookup import (
+    domain_named,
+    domain_names,
+    groups_of,
+    user_by_id,
+    user_by_jid,
+    user_by_username,
+    user_ids_by_jid,
+)
 from accounts.services.search import Page, UserFilters, filtered_users, search_users
 from accounts.services.users import (
     Seen,
@@ -48,6 +58,7 @@ __all__ = [
     "Row",
     "Seen",
     "Status",
+    "User",
     "UserFilters",
     "add_member",
     "add_members",
@@ -59,7 +70,10 @@ __all__ = [
     "create_user",
     "delete_group",
     "delete_user",
+    "domain_named",
+    "domain_names",
     "filtered_users",
+    "groups_of",
     "import_users",
     "lock_user",
     "login_failed",
@@ -81,4 +95,8 @@ __all__ = [
     "unlock_user",
     "update_group",
     "update_user",
+    "user_by_id",
+    "user_by_jid",
+    "user_by_username",
+    "user_ids_by_jid",
 ]

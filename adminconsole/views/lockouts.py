@@ -13,7 +13,6 @@ from django.urls import path
 from django.utils.translation import gettext as _
 
 from accounts import services, throttle
-from accounts.models import User
 from adminconsole.access import actor_of, page
 from adminconsole.pages import cut, searched
 
@@ -59,7 +58,7 @@ def lockout_list(request: HttpRequest) -> HttpResponse:
 
 
 def _user_id(account: str) -> int | None:
-    user = User.objects.by_jid(account) if account else None
+    user = services.user_by_jid(account) if account else None
     return user.pk if user else None
 
 

@@ -14,7 +14,6 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy
 
 from accounts import services
-from accounts.models import User
 from accounts.services.search import primary_id
 from adminconsole import nav
 from adminconsole.access import page
@@ -102,7 +101,7 @@ def _direct(request: HttpRequest, query: str) -> str:
     text = query.removeprefix("xmpp:")
     if "@" not in text or not _may(request, "users.view"):
         return ""
-    user = User.objects.by_jid(text)
+    user = services.user_by_jid(text)
     if user is None:
         return ""
     if "/" in text and _may(request, "sessions.view"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ from django.urls import path
 from django.utils import timezone
 
 from accounts import services
-from accounts.models import Membership, User
+from accounts.models import User
 from adminconsole.access import page
 from adminconsole.csvfiles import download
 from adminconsole.views.user_filters import filters_of
@@ -40,13 +39,8 @@ def _reader(users: Any) -> Callable[[], list[list[object]]]:
         if not found:
             return []
         last = found[-1].username
-        groups: dict[int, list[str]] = defaultdict(list)
-        memberships = Membership.objects.filter(user_id__in=[user.pk for user in found]).order_by(
-            "group__name"
-        )
-        for user_id, name in memberships.values_list("user_id", "group__name"):
-            groups[user_id].append(name)
-        return [_row(user, groups[user.pk]) for user in found]
+        groups = services.groups_of(found)
+        return [_row(user, [group.name for group in groups[user.pk]]) for user in found]
 
     return chunk
 

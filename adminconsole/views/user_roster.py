@@ -11,6 +11,7 @@ from django.shortcuts import redirect, render
 from django.urls import path, reverse
 from django.utils.translation import gettext as _
 
+from accounts import services
 from accounts.models import User
 from adminconsole.access import actor_of, page
 from adminconsole.forms.users import ContactForm, EditContactForm
@@ -29,7 +30,7 @@ def contact_list(request: HttpRequest, user_id: int) -> HttpResponse:
     shown = [entry for entry in entries if _matches(entry, query.casefold().split(), kind)]
     kinds = [("", _("All contacts")), ("own", _("Own contacts")), ("shared", _("Shared by groups"))]
     page_ = cut(request, shown)
-    known = _known([entry.item.jid for entry in page_.object_list])
+    known = services.user_ids_by_jid([entry.item.jid for entry in page_.object_list])
     context = user_page(
         request,
         user,
@@ -48,12 +49,6 @@ def _matches(entry: roster.Entry, words: list[str], kind: str) -> bool:
         return False
     text = "\n".join((entry.item.jid, entry.item.name, *entry.item.groups)).casefold()
     return all(word in text for word in words)
-
-
-def _known(jids: list[str]) -> dict[str, int]:
-    """{bare JID: id} of those who are accounts here."""
-    names = [jid.partition("@")[0] for jid in jids if "@" in jid]
-    return {user.jid: user.pk for user in User.objects.filter(username__in=names)}
 
 
 @page(permission="users.change")
@@ -82,7 +77,7 @@ def add(request: HttpRequest, user_id: int) -> HttpResponse:
 def _address(text: str) -> str:
     """A user name here becomes its address."""
     text = text.strip()
-    if "@" not in text and (user := User.objects.by_username(text)):
+    if "@" not in text and (user := services.user_by_username(text)):
         return user.jid
     return text
 

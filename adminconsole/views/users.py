@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
 from accounts import services
-from accounts.models import Group, Membership, User
+from accounts.models import Group, User
 from accounts.services.search import SORTS
 from adminconsole import connecting
 from adminconsole.access import actor_of, confirm_password, page
@@ -80,10 +79,7 @@ def user_list(request: HttpRequest) -> HttpResponse:
 
 def make_rows(request: HttpRequest, users: list[User], online: set[str]) -> list[UserRow]:
     """With groups in one query, and the devices of those online."""
-    groups: dict[int, list[Group]] = defaultdict(list)
-    memberships = Membership.objects.filter(user_id__in=[user.pk for user in users])
-    for membership in memberships.select_related("group").order_by("group__name"):
-        groups[membership.user_id].append(membership.group)  # type: ignore[index]
+    groups = services.groups_of(users)
     live_sessions = _sessions([user.jid for user in users if user.jid in online])
     rows = []
     for user_ in users:

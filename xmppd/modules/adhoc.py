@@ -12,8 +12,8 @@ from typing import Any
 from django.utils import translation
 from django.utils.translation import gettext as _
 
+from accounts import services
 from accounts.audit import Actor
-from accounts.models import User
 from xmppd.protocol.dataforms import Form, Parsed
 from xmppd.protocol.element import E, Element
 from xmppd.protocol.errors import StanzaError
@@ -138,7 +138,7 @@ class AdHoc(Module):
         session = self.server.router.origin(requester)
         if session is None:
             return None
-        user = await db(_find_user, session.account.id)
+        user = await db(services.user_by_id, session.account.id)
         return None if user is None else user.can
 
     def _language(self, requester: JID) -> str:
@@ -292,7 +292,3 @@ def _error(name: str, text: str = "") -> StanzaError:
     """4.5, table 5."""
     condition = "not-allowed" if name == "session-expired" else "bad-request"
     return StanzaError(condition, text, E(COMMANDS, name))
-
-
-def _find_user(user_id: int) -> User | None:
-    return User.objects.filter(pk=user_id).first()

@@ -17,7 +17,6 @@ from django.utils.translation import gettext_lazy
 
 from accounts import services
 from accounts.audit import Actor
-from accounts.models import Domain, User
 from accounts.services import UserFilters
 from xmppd.modules.adhoc import AdHoc, Ask, Call, Command, Done, Values
 from xmppd.modules.register import refusal
@@ -374,7 +373,7 @@ def list_form() -> Form:
 
 
 def _create(jid: JID, password: str, name: str, email: str, actor: Actor) -> None:
-    domain = Domain.objects.filter(name=jid.domain).first()
+    domain = services.domain_named(jid.domain)
     if domain is None:
         raise StanzaError("item-not-found")
     try:
@@ -419,8 +418,8 @@ def _check_may_end(jids: Iterable[JID], actor: Actor) -> None:
         raise _told(error) from error
 
 
-def _user(jid: JID) -> User:
-    user = User.objects.by_jid(jid.bare_str)
+def _user(jid: JID) -> services.User:
+    user = services.user_by_jid(jid.bare_str)
     if user is None:
         raise Refused(_("User does not exist: %(jid)s") % {"jid": jid.bare_str})
     return user

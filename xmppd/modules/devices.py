@@ -11,7 +11,7 @@ from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from accounts.models import User
+from accounts import services
 from xmppd.bus import channel
 from xmppd.bus.messages import DeviceRevoked, Message, PasswordChanged, UserLocked
 from xmppd.modules.adhoc import AdHoc, Ask, Call, Command, Done, Values
@@ -134,14 +134,14 @@ class Devices(Module):
         return Ask(Form(NS, [choice, *more]), then)
 
     async def _rename(self, call: Call, values: Values) -> Done:
-        user = await User.objects.aget(pk=call.user_id)
+        user = await db(_user, call.user_id)
         label = str(values.get("label") or "")[: devices.MAX_LABEL_CHARS]
         if not await db(devices.rename, user, int(str(values["device"])), label, actor=call.actor):
             raise StanzaError("item-not-found")
         return Done(_("The device has its name."))
 
     async def _sign_out(self, call: Call, values: Values) -> Done:
-        user = await User.objects.aget(pk=call.user_id)
+        user = await db(_user, call.user_id)
         if not await db(devices.revoke, user, int(str(values["device"])), actor=call.actor):
             raise StanzaError("item-not-found")
         return Done(_("The device is signed out. It comes in again with the password only."))
@@ -180,3 +180,10 @@ def _describe(entry: devices.Entry, *, is_online: bool = False) -> str:
     when = _("online") if is_online else date_format(localtime(entry.last_seen), "SHORT_DATETIME_FORMAT")
     software = entry.software if entry.software != entry.name else ""
     return " · ".join(part for part in (entry.name, software, entry.address, str(when)) if part)
+
+
+def _user(user_id: int) -> services.User:
+    user = services.user_by_id(user_id)
+    if user is None:  # deleted this moment
+        raise StanzaError("not-authorized")
+    return user

@@ -14,7 +14,6 @@ from django.utils.translation import gettext_lazy
 
 from accounts import services, throttle
 from accounts.audit import Actor
-from accounts.models import Domain, User
 from xmppd.protocol.addresses import is_loopback
 from xmppd.protocol.dataforms import Field, Form, form_type_of
 from xmppd.protocol.element import E, Element
@@ -336,7 +335,7 @@ def refusal(error: ValidationError | PermissionDenied) -> StanzaError:
 def _create_account(
     domain_name: str, username: str, password: str, name: str, email: str, address: str
 ) -> str:
-    domain = Domain.objects.filter(name=domain_name).first()
+    domain = services.domain_named(domain_name)
     if domain is None:
         raise StanzaError("service-unavailable")
     actor = Actor(f"{username}@{domain_name}", DOOR, address)
@@ -365,8 +364,8 @@ def _delete_account(user_id: int, actor: Actor, when_done: Callable[[], object])
         raise refusal(error) from error
 
 
-def _user(user_id: int) -> User:
-    user = User.objects.filter(pk=user_id).first()
+def _user(user_id: int) -> services.User:
+    user = services.user_by_id(user_id)
     if user is None:
         raise StanzaError("registration-required")
     return user
