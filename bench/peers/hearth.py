@@ -1,4 +1,7 @@
-"""Hearth as `make run` starts it (one process, SQLite), or without the console. TLS is left to the client."""
+"""Hearth in one process on SQLite: lean (no archive, like the lean peers), modern (with it), without the console.
+
+TLS is left to the client.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +16,21 @@ from .server import ROOT, Server, ServerError
 ADMIN_PASSWORD = "only-on-loopback-while-measuring"
 
 # All clients come from one address, and some of them without TLS.
-SETTINGS = {"c2s.tls": "optional", "c2s.max_connections_per_address": "20000"}
+SETTINGS = {"c2s.tls": "optional", "c2s.max_connections_per_address": "20000", "archive.enabled": "off"}
 
 
 class Hearth(Server):
     name = "hearth"
     port, tls_port = 26351, 26352
-    configs: ClassVar = ["run", "no-web"]
+    configs: ClassVar = ["lean", "modern", "no-web"]
 
     @classmethod
     def is_installed(cls) -> bool:
         return True
 
     def command(self, *, setup: bool) -> list[str]:
+        if self.config == "modern":
+            self.manage("settings", "reset", "archive.enabled")
         return [
             sys.executable,
             str(ROOT / "manage.py"),
