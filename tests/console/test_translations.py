@@ -18,6 +18,7 @@ from django.utils import timezone, translation
 from accounts import registry
 from accounts.models import User
 from adminconsole import formats
+from adminconsole.views import audit
 from tests.console.routes import ROUTES
 from tests.console.service import Service
 from tests.console.test_setup_wizard import ANSWERS, answer, browser, url
@@ -95,6 +96,11 @@ def is_page(response: Any) -> bool:
 def chinese(client: Client) -> Client:
     client.defaults["HTTP_ACCEPT_LANGUAGE"] = CHINESE["Accept-Language"]
     return client
+
+
+@pytest.fixture(autouse=True)
+def _actions_of_other_tests() -> None:
+    audit.forget_actions()
 
 
 def test_english_is_noticed() -> None:
