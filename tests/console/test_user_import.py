@@ -303,6 +303,7 @@ def test_auditors_may_export(auditor_client: Client, people: None) -> None:
     assert len(read(auditor_client.get(reverse("user-export")))) == 5
 
 
+@pytest.mark.django_db(transaction=True)  # another thread reads the rows
 def test_the_server_streams_without_gathering(owner: User, people: None, actor: Any) -> None:
     properties.set_value("console.allowed_hosts", ["testserver"], actor=actor)
 
