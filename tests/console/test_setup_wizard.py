@@ -358,13 +358,12 @@ def used_database(tmp_path: Path) -> Iterator[str]:
     """The address of a database that holds a Hearth for example.org, owned by admin, whose hearth.toml is lost."""
     used = Hearth(tmp_path / "used")
     used.set_up()
-    in_use = settings.DATABASES["default"]
+    before = settings.DATABASES, connections.settings["default"], db._url
     yield f"sqlite://{used.home}/hearth.sqlite3"
-    db.use_database(settings.CONFIG.database_url)
-    settings.DATABASES = {"default": in_use}
-    connections.settings["default"] = in_use
-    connections["default"].close()
-    del connections["default"]
+    # Back to the tests' database, which no address names: in this thread now, in others before their next use.
+    settings.DATABASES, connections.settings["default"], db._url = before
+    db._generation += 1
+    db.use_current_database()
 
 
 def choose_database(address: str) -> None:
