@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,9 +22,10 @@ Ask = Callable[[bytes], Any]
 
 
 @pytest.fixture
-async def ask(tmp_path: Any) -> AsyncIterator[Ask]:
+async def ask() -> AsyncIterator[Ask]:
     """await ask(line): the answer of a control socket."""
-    control = ControlSocket(tmp_path / "control.sock")
+    folder = tempfile.TemporaryDirectory()  # a path of a Unix socket is short, pytest's need not be
+    control = ControlSocket(Path(folder.name) / "control.sock")
     await control.start()
     reader, writer = await asyncio.open_unix_connection(str(control.path))
 
@@ -35,6 +38,7 @@ async def ask(tmp_path: Any) -> AsyncIterator[Ask]:
     await writer.wait_closed()
     await control.stop()
     await asyncio.to_thread(db.stop)
+    folder.cleanup()
 
 
 async def test_settings_are_read_again_off_the_loop(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
