@@ -209,7 +209,15 @@ _OTHERS = {size: _insert(size, "%s") for size in _CHUNKS}
 def write(batch: list[Job]) -> None:
     """Both archive copies and the offline message of every job, in one transaction."""
     rows = [
-        (copy.id, copy.user_id, copy.peer, copy.peer_resource, job.stanza, len(job.stanza), job.fingerprint)
+        (
+            copy.id,
+            copy.user_id,
+            copy.peer,
+            copy.peer_resource,
+            job.stanza,
+            len(job.stanza.encode()),
+            job.fingerprint,
+        )
         for job in batch
         for copy in job.copies
     ]
@@ -248,7 +256,10 @@ def _store_offline(batch: list[Job]) -> None:
     }
     kept = [
         OfflineMessage(
-            user_id=job.offline_user_id, stanza=job.stanza, size=len(job.stanza), sender=job.sender[:512]
+            user_id=job.offline_user_id,
+            stanza=job.stanza,
+            size=len(job.stanza.encode()),
+            sender=job.sender[:512],
         )
         for job in batch
         if job.offline_user_id is not None and job.offline_user_id not in full
