@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 
 import psycopg
@@ -64,7 +65,7 @@ async def test_two_people_chat_and_a_restart_keeps_what_was_said(hearth, person)
 
 
 @pytest.mark.slow
-def test_conversations_services_and_accounts_on_it(server, tmp_path):
+def test_conversations_services_and_accounts_on_it(server):
     """CONTRIBUTING.md names this command."""
     ours = (
         "HEARTH_HOME",
@@ -75,9 +76,16 @@ def test_conversations_services_and_accounts_on_it(server, tmp_path):
     environ["HEARTH_TEST_DATABASE_URL"] = server
     folders = ("tests/xmpp", "tests/services", "tests/accounts")
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *folders]
-    command += [f"--basetemp={tmp_path}/again", "-m", "not postgresql and not slow"]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900
-    )
+    with tempfile.TemporaryDirectory(prefix="hearth-") as base:  # short: Unix sockets are made below it
+        command += [f"--basetemp={base}/t", "-m", "not postgresql and not slow"]
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=900,
+        )
     assert done.returncode == 0, done.stdout[-8000:]
     assert " passed" in done.stdout
