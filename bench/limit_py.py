@@ -13,6 +13,7 @@ import base64
 import contextlib
 import select
 import socket
+from abc import ABC, abstractmethod
 from typing import Any
 from xml.parsers import expat
 
@@ -27,7 +28,7 @@ FEATURES_SASL = (
 FEATURES_BIND = b"<stream:features><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></stream:features>"
 
 
-class Connection:
+class Connection(ABC):
     """One client; what it is to be sent gathers in `out` until the end of the turn."""
 
     __slots__ = ("authenticated", "bare", "buffer", "closed", "from_", "jid", "out", "router", "socket")
@@ -62,8 +63,9 @@ class Connection:
         """A new stream begins."""
         self.buffer = b""
 
+    @abstractmethod
     def feed(self, data: bytes) -> None:
-        raise NotImplementedError
+        """Bytes from the client: cut them into stanzas and hand each to `stanza`."""
 
     def stanza(self, raw: bytes, name: str, to: str, id_: str) -> None:
         if name == "message":

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar
 
@@ -32,7 +33,7 @@ class ServerError(Exception):
     """A server could not be made ready; the text says why and where its log is."""
 
 
-class Server:
+class Server(ABC):
     """One server in one configuration, such as prosody/modern; `with server:` starts and stops it."""
 
     name: ClassVar[str]
@@ -67,9 +68,9 @@ class Server:
 
     # --- what a subclass says
 
+    @abstractmethod
     def command(self, *, setup: bool) -> list[str]:
         """Write the configuration and return the command; with `setup`, clients may register accounts."""
-        raise NotImplementedError(self.name)
 
     def environment(self) -> dict[str, str]:
         return {}
