@@ -16,7 +16,7 @@ from .server import ROOT, Server, ServerError
 ADMIN_PASSWORD = "only-on-loopback-while-measuring"
 
 # All clients come from one address, and some of them without TLS.
-SETTINGS = {"c2s.tls": "optional", "c2s.max_connections_per_address": "20000", "archive.enabled": "off"}
+SETTINGS = {"c2s.tls": "optional", "c2s.max_connections_per_address": "20000"}
 
 
 class Hearth(Server):
@@ -29,8 +29,7 @@ class Hearth(Server):
         return True
 
     def command(self, *, setup: bool) -> list[str]:
-        if self.config == "modern":
-            self.manage("settings", "reset", "archive.enabled")
+        self.manage("settings", "set", "archive.enabled", "on" if self.config == "modern" else "off")
         return [
             sys.executable,
             str(ROOT / "manage.py"),
