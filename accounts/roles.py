@@ -29,7 +29,9 @@ AREAS = (
     "logs",
 )
 VIEWS = frozenset(f"{area}.view" for area in AREAS)
-PERMISSIONS = VIEWS | {f"{area}.change" for area in AREAS}
+# To read what people wrote to each other is no part of looking after a server: owners and administrators alone.
+CONTENTS = frozenset({"archive.read"})
+PERMISSIONS = VIEWS | CONTENTS | {f"{area}.change" for area in AREAS}
 
 ROLE_PERMISSIONS: dict[str, frozenset[str]] = {
     Role.OWNER: PERMISSIONS,

@@ -7,7 +7,7 @@ import pytest_asyncio
 from asgiref.sync import sync_to_async
 
 from xmppd.protocol.element import Element
-from xmppd.services import archive_query
+from xmppd.services import archive_retention
 from xmppd.services.properties import overridden
 
 NS, RSM, FORWARD, DELAY = (
@@ -238,13 +238,13 @@ async def test_preferences_that_make_no_sense(alice, default):
 async def test_old_messages_go(history, clock):
     clock.advance(days=40)
     with overridden(archive__keep_days=30):
-        assert await sync_to_async(archive_query.purge)(clock.time()) == 22  # both sides of eleven
+        assert await sync_to_async(archive_retention.purge)(clock.time()) == 22  # both sides of eleven
     assert (await ask(history))[0] == []
 
 
 async def test_the_oldest_go_when_it_is_too_much(history, clock):
-    _messages, size = await sync_to_async(archive_query.usage)(history.connection.account.id)
+    size = (await sync_to_async(archive_retention.usage)(history.connection.account.id)).bytes
     with overridden(archive__keep_size=size // 2):
-        await sync_to_async(archive_query.purge)(clock.time())
+        await sync_to_async(archive_retention.purge)(clock.time())
     assert bodies((await ask(history))[0])[-1] == "psst"
-    assert (await sync_to_async(archive_query.usage)(history.connection.account.id))[1] <= size // 2
+    assert (await sync_to_async(archive_retention.usage)(history.connection.account.id)).bytes <= size // 2

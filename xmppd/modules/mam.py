@@ -17,7 +17,7 @@ from xmppd.protocol.writer import escape_attr
 from xmppd.server.account import Account
 from xmppd.server.module import SELF, Module, Xep, iq_get, iq_set
 from xmppd.server.session import Session
-from xmppd.services import archive_query
+from xmppd.services import archive_query, archive_retention
 from xmppd.services.archive import time_of
 from xmppd.services.archive_query import Preferences, Query
 from xmppd.services.db import db
@@ -125,7 +125,7 @@ class ArchiveQueries(Module):
         """Once a day, what is older or more than the settings keep."""
         if self.server.tick >= self._next_purge:
             self._next_purge = self.server.tick + PURGE_INTERVAL.total_seconds()
-            self.server.spawn(db(archive_query.purge, self.server.clock.time()))
+            self.server.spawn(db(archive_retention.purge, self.server.clock.time()))
 
 
 def _parse(asked: Element) -> Query:

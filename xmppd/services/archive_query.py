@@ -1,39 +1,23 @@
-"""Reading the message archive, XEP-0313: pages by key, never by offset; preferences (XEP-0441); retention."""
+"""Reading the message archive, XEP-0313: pages by key, never by offset; preferences (XEP-0441)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from django.db import transaction
-from django.db.models import Max, Min, QuerySet, Sum
-from django.utils.translation import gettext_lazy as _
+from django.db.models import QuerySet
 
-from xmppd.models import ArchivedMessage, ArchivePreferences
+from xmppd.models import ArchivedMessage, ArchivePreferences, JournalledMessage
 from xmppd.protocol.errors import StanzaError
 from xmppd.services.archive import id_at
-from xmppd.services.properties import Setting
 
-KEEP_DAYS = Setting(
-    "archive.keep_days",
-    int,
-    0,
-    _("Days that messages stay in the archive; 0 keeps them for ever."),
-    label=_("Days in the archive"),
-    zero=_("for ever"),
-    minimum=0,
-    maximum=36_500,
-)
-KEEP_BYTES = Setting(
-    "archive.keep_size",
-    "size",
-    0,
-    _("Bytes of messages kept for one user, the oldest are deleted first; 0 sets no limit."),
-    label=_("Size of the archive per user"),
-    zero=_("no limit"),
-    minimum=0,
-)
-CHUNK = 500
+MAX_ID = 2**63 - 1
+
+Table = type[ArchivedMessage] | type[JournalledMessage]
+TABLES: tuple[Table, Table] = (JournalledMessage, ArchivedMessage)
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,46 +58,74 @@ def page(
     require(
         user_id, [i for i in (after, before, query.after_id, query.before_id, *query.ids) if i is not None]
     )
-    found = _matching(user_id, query)
-    if after is not None:
-        found = found.filter(id__gt=after)
-    if before is not None:
-        found = found.filter(id__lt=before)
-    rows = list(found.order_by("-id" if last else "id").values_list("id", "stanza")[: limit + 1])
-    is_complete = len(rows) <= limit
-    rows = rows[:limit]
-    if last:
-        rows.reverse()
-    return Page(rows, is_complete)
+
+    def part(table: Table) -> QuerySet[Any, tuple[int, str]]:
+        found = matching(user_id, query, table)
+        if after is not None:
+            found = found.filter(id__gt=after)
+        if before is not None:
+            found = found.filter(id__lt=before)
+        return found.order_by("-id" if last else "id").values_list("id", "stanza")[: limit + 1]
+
+    found = sorted(_of_both(part), reverse=last)[: limit + 1]
+    is_complete = len(found) <= limit
+    return Page(sorted(found[:limit]), is_complete)
 
 
 def count(user_id: int, query: Query) -> int:
     """How many messages match; only for who asks for nothing else."""
-    return _matching(user_id, query).count()
+    journal, archive = (matching(user_id, query, table).values("id") for table in TABLES)
+    return archive.union(journal, all=True).count()
 
 
 def bounds(user_id: int) -> tuple[int, int] | None:
     """The first and the last id of an archive; None when it is empty."""
-    found = ArchivedMessage.objects.filter(user_id=user_id).aggregate(first=Min("id"), last=Max("id"))
-    return None if found["first"] is None else (found["first"], found["last"])
+
+    def end(order: str) -> list[int]:
+        return [
+            identity
+            for table in TABLES
+            for identity in messages(user_id, table).order_by(order).values_list("id", flat=True)[:1]
+        ]
+
+    first, last = end("id"), end("-id")
+    return (min(first), max(last)) if first and last else None
 
 
 def require(user_id: int, ids: Iterable[int]) -> None:
+    """Raises item-not-found unless the archive holds all of them."""
     wanted = set(ids)
-    if wanted and ArchivedMessage.objects.filter(user_id=user_id, id__in=wanted).count() != len(wanted):
+    if wanted and len(
+        _of_both(lambda table: messages(user_id, table).filter(id__in=wanted).values_list("id"))
+    ) != len(wanted):
         raise StanzaError("item-not-found")
 
 
-def _matching(user_id: int, query: Query) -> QuerySet[ArchivedMessage]:
-    found = ArchivedMessage.objects.filter(user_id=user_id)
+def _of_both(part: Callable[[Table], Iterable[Found]]) -> set[Found]:
+    """The rows that both tables have. The journal first: what is moved meanwhile is seen twice, not missed."""
+    return {row for table in TABLES for row in part(table)}
+
+
+def messages(user_id: int | None = None, table: Table = ArchivedMessage) -> QuerySet[Any]:
+    """The messages of one archive, or of all: where everything that reads the table begins.
+
+    Who reads the archive's table alone, calls services.archive.settle() before.
+    """
+    found = table._default_manager.all()
+    return found if user_id is None else found.filter(user_id=user_id)
+
+
+def matching(user_id: int, query: Query, table: Table = ArchivedMessage) -> QuerySet[Any]:
+    """What of an archive the query asks for, in no order yet."""
+    found = messages(user_id, table)
     if query.peer:
         found = found.filter(peer=query.peer)
     if query.peer_resource:
         found = found.filter(peer_resource=query.peer_resource)
     if query.start is not None:
-        found = found.filter(id__gte=id_at(query.start))
+        found = found.filter(id__gte=min(id_at(query.start), MAX_ID))
     if query.end is not None:
-        found = found.filter(id__lt=id_at(query.end + 0.001))
+        found = found.filter(id__lt=min(id_at(query.end + 0.001), MAX_ID))
     if query.after_id is not None:
         found = found.filter(id__gt=query.after_id)
     if query.before_id is not None:
@@ -162,69 +174,3 @@ def set_preferences(user_id: int, preferences: Preferences) -> None:
             "never": sorted(preferences.never),
         },
     )
-
-
-# --- retention
-
-
-def purge(now: float) -> int:
-    """Delete what is older or more than may be kept, the user's own limits first; in small transactions."""
-    own = {
-        row.user_id: row
-        for row in ArchivePreferences.objects.exclude(keep_days=None, keep_bytes=None).only(
-            "keep_days", "keep_bytes"
-        )
-    }
-    deleted = 0
-    if KEEP_DAYS.value:
-        old = ArchivedMessage.objects.filter(id__lt=id_at(now - KEEP_DAYS.value * 86400))
-        deleted += _delete(
-            old.exclude(user_id__in=[u for u, row in own.items() if row.keep_days is not None])
-        )
-    for user_id, row in own.items():
-        if row.keep_days:
-            old = ArchivedMessage.objects.filter(user_id=user_id, id__lt=id_at(now - row.keep_days * 86400))
-            deleted += _delete(old)
-    for user_id, excess in _too_much(own):
-        deleted += _delete_oldest(user_id, excess)
-    return deleted
-
-
-def _too_much(own: dict[int, ArchivePreferences]) -> list[tuple[int, int]]:
-    """(user id, bytes above the limit)."""
-    if not KEEP_BYTES.value and all(row.keep_bytes is None for row in own.values()):
-        return []
-    found = []
-    for user_id, size in (
-        ArchivedMessage.objects.values("user_id").annotate(total=Sum("size")).values_list("user_id", "total")
-    ):
-        row = own.get(user_id)
-        limit = KEEP_BYTES.value if row is None or row.keep_bytes is None else row.keep_bytes
-        if limit and size > limit:
-            found.append((user_id, size - limit))
-    return found
-
-
-def _delete_oldest(user_id: int, excess: int) -> int:
-    last = 0
-    for identity, size in (
-        ArchivedMessage.objects.filter(user_id=user_id).order_by("id").values_list("id", "size").iterator()
-    ):
-        last = identity
-        excess -= size
-        if excess <= 0:
-            break
-    return _delete(ArchivedMessage.objects.filter(user_id=user_id, id__lte=last))
-
-
-def _delete(found: QuerySet[ArchivedMessage]) -> int:
-    deleted = 0
-    while ids := list(found.order_by("id").values_list("id", flat=True)[:CHUNK]):
-        deleted += ArchivedMessage.objects.filter(id__in=ids).delete()[0]
-    return deleted
-
-
-def usage(user_id: int) -> tuple[int, int]:
-    """(messages, bytes) of an archive."""
-    found = ArchivedMessage.objects.filter(user_id=user_id).aggregate(bytes=Sum("size"))
-    return ArchivedMessage.objects.filter(user_id=user_id).count(), found["bytes"] or 0

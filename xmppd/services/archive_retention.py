@@ -1,0 +1,259 @@
+"""How long messages stay in the archive: the server's limits, a user's own ones, and erasing (XEP-0313 8)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+from django.db import transaction
+from django.db.models import Count, Max, Min, QuerySet, Sum
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from accounts import audit
+from accounts.audit import Actor
+from accounts.models import User
+from accounts.services.checks import invalid, require_manages
+from xmppd.models import ArchivedMessage, ArchivePreferences
+from xmppd.services.archive import id_at, time_of
+from xmppd.services.archive_query import MAX_ID, Query, matching, messages
+from xmppd.services.properties import Setting
+
+MAX_DAYS = 36_500
+KEEP_DAYS = Setting(
+    "archive.keep_days",
+    int,
+    0,
+    gettext_lazy("Days that messages stay in the archive; 0 keeps them for ever."),
+    label=gettext_lazy("Days in the archive"),
+    zero=gettext_lazy("for ever"),
+    minimum=0,
+    maximum=MAX_DAYS,
+)
+KEEP_BYTES = Setting(
+    "archive.keep_size",
+    "size",
+    0,
+    gettext_lazy("Bytes of messages kept for one user, the oldest are deleted first; 0 sets no limit."),
+    label=gettext_lazy("Size of the archive per user"),
+    zero=gettext_lazy("no limit"),
+    minimum=0,
+)
+CHUNK = 500  # rows deleted in one transaction
+MAX_PAUSE_SECONDS = 0.05  # between two of them
+DAY_SECONDS = 86_400
+
+
+# --- what is there
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How much an archive or a part of it holds; bytes of stanzas, without what the database needs around them."""
+
+    messages: int
+    bytes: int
+    first: datetime | None
+    last: datetime | None
+
+
+def usage(user_id: int, query: Query | None = None) -> Usage:
+    """Of an archive, or of what in it matches."""
+    found = messages(user_id) if query is None else matching(user_id, query)
+    row = found.aggregate(number=Count("id"), bytes=Sum("size"), first=Min("id"), last=Max("id"))
+    return Usage(row["number"], row["bytes"] or 0, _moment(row["first"]), _moment(row["last"]))
+
+
+def _moment(identity: int | None) -> datetime | None:
+    return None if identity is None else datetime.fromtimestamp(time_of(identity), UTC)
+
+
+def between(since: date | None = None, before: date | None = None, peer: str = "") -> Query:
+    """From the first of these days on, before the other one, in the server's time zone; with one bare JID."""
+    return Query(
+        after_id=None if since is None else _start_of(since) - 1,
+        before_id=None if before is None else _start_of(before),
+        peer=peer,
+    )
+
+
+def _start_of(day: date) -> int:
+    midnight = datetime(day.year, day.month, day.day, tzinfo=timezone.get_current_timezone())
+    return min(id_at(midnight.timestamp()), MAX_ID)
+
+
+# --- limits
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Days and bytes that are kept; 0 is no limit."""
+
+    days: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """A user's own limits; None: as the server's settings say."""
+
+    days: int | None = None
+    bytes: int | None = None
+
+    @property
+    def effective(self) -> Limits:
+        return Limits(
+            KEEP_DAYS.value if self.days is None else self.days,
+            KEEP_BYTES.value if self.bytes is None else self.bytes,
+        )
+
+
+def retention(user_id: int) -> Retention:
+    row = ArchivePreferences.objects.filter(user_id=user_id).first()
+    return Retention() if row is None else Retention(row.keep_days, row.keep_bytes)
+
+
+def set_retention(user: User, *, days: int | None, bytes: int | None, actor: Actor) -> int:
+    """Set the user's own limits, and delete what they do not keep: the number of messages.
+
+    None is as the server says, 0 for ever or without limit. Raises ValidationError (days, bytes).
+    """
+    require_manages(actor, user, self_too=True)
+    if days is not None and not 0 <= days <= MAX_DAYS:
+        raise invalid("days", _("From 0 to %(limit)d days."), limit=MAX_DAYS)
+    if bytes is not None and not 0 <= bytes <= MAX_ID:
+        raise invalid("bytes", _("This is too much."))
+    wanted = Retention(days, bytes)
+    with transaction.atomic():
+        before = retention(user.pk)
+        if wanted == before:
+            return 0
+        ArchivePreferences.objects.update_or_create(
+            user_id=user.pk, defaults={"keep_days": days, "keep_bytes": bytes}
+        )
+        audit.record(
+            actor, "archive-retention-changed", user.jid, before=_facts(before), after=_facts(wanted)
+        )
+    return purge_user(user.pk, wanted.effective, time.time())
+
+
+def _facts(own: Retention) -> dict[str, int | None]:
+    return {"keep_days": own.days, "keep_bytes": own.bytes}
+
+
+def count_excess(user_id: int, limits: Limits, now: float) -> int:
+    """How many messages these limits would delete."""
+    number = 0
+    if limits.days:
+        number = messages(user_id).filter(id__lt=_oldest(limits.days, now)).count()
+    if limits.bytes:
+        # What is too old and what is too much both begin with the oldest.
+        number = max(number, sum(len(ids) for ids in _oldest_of(user_id, _excess_bytes(user_id, limits))))
+    return number
+
+
+# --- deleting
+
+
+def purge(now: float) -> int:
+    """Delete what is older or more than may be kept, the user's own limits first; the number of messages."""
+    own = {
+        user_id: Retention(days, bytes_)
+        for user_id, days, bytes_ in ArchivePreferences.objects.exclude(
+            keep_days=None, keep_bytes=None
+        ).values_list("user_id", "keep_days", "keep_bytes")
+    }
+    deleted = 0
+    if KEEP_DAYS.value:
+        others = ArchivePreferences.objects.exclude(keep_days=None).values("user_id")
+        old = messages().filter(id__lt=_oldest(KEEP_DAYS.value, now)).exclude(user_id__in=others)
+        deleted += sum(_delete(old))
+    for user_id, limits in own.items():
+        deleted += purge_user(user_id, limits.effective, now)
+    if KEEP_BYTES.value:
+        sizes = messages().values_list("user_id").annotate(Sum("size")).filter(size__sum__gt=KEEP_BYTES.value)
+        for user_id, size in list(sizes):
+            if user_id not in own:
+                deleted += _delete_oldest(user_id, size - KEEP_BYTES.value)
+    return deleted
+
+
+def purge_user(user_id: int, limits: Limits, now: float) -> int:
+    """Delete what these limits do not keep of one archive; the number of messages."""
+    deleted = 0
+    if limits.days:
+        deleted += sum(_delete(messages(user_id).filter(id__lt=_oldest(limits.days, now))))
+    if limits.bytes:
+        deleted += _delete_oldest(user_id, _excess_bytes(user_id, limits))
+    return deleted
+
+
+def erase(user: User, *, actor: Actor, before: date | None = None, peer: str = "") -> int:
+    """Delete a user's messages: all, or those before a day, or with one bare JID; the number of messages.
+
+    Other people's copies of them stay. What comes meanwhile stays too.
+    """
+    require_manages(actor, user, self_too=True)
+    query = between(before=before, peer=peer)
+    found = matching(user.pk, query)
+    last = found.aggregate(last=Max("id"))["last"]
+    if last is None:
+        return 0
+    deleted = 0
+    try:
+        for number in _delete(found.filter(id__lte=last)):
+            deleted += number
+    finally:  # a database that fails half-way has deleted the first half
+        facts = {"messages": deleted, "before": before, "peer": peer}
+        audit.record(actor, "archive-erased", user.jid, after={k: v for k, v in facts.items() if v})
+    return deleted
+
+
+def _oldest(days: int, now: float) -> int:
+    """The lowest id that is kept."""
+    return id_at(now - days * DAY_SECONDS)
+
+
+def _excess_bytes(user_id: int, limits: Limits) -> int:
+    return (messages(user_id).aggregate(bytes=Sum("size"))["bytes"] or 0) - limits.bytes
+
+
+def _delete_oldest(user_id: int, excess: int) -> int:
+    """Delete the oldest until this number of bytes is gone."""
+    return sum(_delete_ids(ids) for ids in _oldest_of(user_id, excess))
+
+
+def _oldest_of(user_id: int, excess: int) -> Iterator[list[int]]:
+    """The ids of the oldest messages that together have at least this number of bytes, some at a time."""
+    last = -1
+    while excess > 0:
+        ids = []
+        found = messages(user_id).filter(id__gt=last).order_by("id").values_list("id", "size")[:CHUNK]
+        for identity, size in found:
+            ids.append(identity)
+            excess -= size
+            if excess <= 0:
+                break
+        if not ids:
+            return
+        last = ids[-1]
+        yield ids
+
+
+def _delete(found: QuerySet[ArchivedMessage]) -> Iterator[int]:
+    """Delete what is found, oldest first; the number of rows of each transaction."""
+    last = -1
+    while ids := list(found.filter(id__gt=last).order_by("id").values_list("id", flat=True)[:CHUNK]):
+        last = ids[-1]
+        yield _delete_ids(ids)
+
+
+def _delete_ids(ids: list[int]) -> int:
+    """One small transaction; then whoever waits to write a message has as much time as this took."""
+    started = time.monotonic()
+    deleted = ArchivedMessage.objects.filter(id__in=ids).delete()[0]
+    time.sleep(min(time.monotonic() - started, MAX_PAUSE_SECONDS))
+    return deleted
