@@ -19,6 +19,7 @@ SID = "urn:xmpp:sid:0"
 @sync_to_async
 def rows(username):
     """(peer, resource, stanza) of an account's archive, oldest first."""
+    archive.settle()
     found = ArchivedMessage.objects.filter(user__username=username).order_by("id")
     return list(found.values_list("peer", "peer_resource", "stanza"))
 
@@ -35,7 +36,7 @@ async def test_both_sides_keep_a_message_and_the_recipient_is_told_its_id(alice,
     assert mine[2] == theirs[2]
     assert f"from='{alice.full}'" in mine[2]
     assert SID not in mine[2]
-    kept = await ArchivedMessage.objects.aget(user__username="bob")
+    kept = await ArchivedMessage.objects.aget(user__username="bob")  # settled by `rows`
     assert str(kept.id) == stanza_id.get("id")
 
 
@@ -43,6 +44,7 @@ async def test_ids_grow_and_tell_the_time(server, alice, bob, clock):
     await bob.is_available()
     for _ in range(3):
         await alice.sends(f"<message to='{bob.bare}' type='chat'><body>again</body></message>")
+    await sync_to_async(archive.settle)()
     ids = [row.id async for row in ArchivedMessage.objects.order_by("id")]
     assert len(set(ids)) == 6
     assert all(abs(archive.time_of(i) - clock.time()) < 0.01 for i in ids)
@@ -173,7 +175,7 @@ async def test_failing_database_holds_messages_back_and_others_go_on(monkeypatch
         if failures:
             failures -= 1
             raise OperationalError("database is locked")
-        real(batch)
+        return real(batch)
 
     monkeypatch.setattr(archive, "write", write)
     monkeypatch.setattr(archive, "RETRY_SECONDS", 0.01)

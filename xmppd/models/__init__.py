@@ -1,6 +1,6 @@
 """The rows of the stream service. Only xmppd.services touches them."""
 
-from xmppd.models.archive import ArchivedMessage, ArchivePreferences
+from xmppd.models.archive import ArchivedMessage, ArchivePreferences, JournalledMessage
 from xmppd.models.blocklist import BlockedAddress
 from xmppd.models.device import Device, DeviceToken
 from xmppd.models.offline import OfflineMessage
@@ -15,6 +15,7 @@ __all__ = [
     "BlockedAddress",
     "Device",
     "DeviceToken",
+    "JournalledMessage",
     "OfflineMessage",
     "PrivateData",
     "Report",

@@ -5,20 +5,18 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 
-from accounts.fields import MAX_JID_CHARS, ExactCharField
+from accounts.fields import MAX_JID_CHARS, ExactCharField, RowIdField
 
 
-class ArchivedMessage(models.Model):
+class ArchivedCopy(models.Model):
     """One message in one archive; the sender's copy and the recipient's are two rows.
 
     The id is ours (services.archive.Ids): it tells the time to the millisecond, orders the archive, and is the
     stanza-id (XEP-0359) that clients see.
     """
 
-    id = models.BigIntegerField(primary_key=True)
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.CASCADE, related_name="archived_messages", db_index=False
-    )
+    id = RowIdField(primary_key=True)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", db_index=False)
     peer = ExactCharField("bare JID of the other side", max_length=MAX_JID_CHARS)
     peer_resource = models.TextField("resource of the other side", blank=True, default="")
     stanza = models.TextField("the <message/> as delivered, without our stanza-id")
@@ -28,13 +26,28 @@ class ArchivedMessage(models.Model):
     )
 
     class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return f"message {self.id} of {self.user_id} with {self.peer}"
+
+
+class ArchivedMessage(ArchivedCopy):
+    """The archive, in which each page is found by an index."""
+
+    class Meta:
         indexes = [
             models.Index(fields=["user", "id"], name="archived_message_page"),
             models.Index(fields=["user", "peer", "id"], name="archived_message_peer"),
         ]
 
-    def __str__(self) -> str:
-        return f"message {self.id} of {self.user_id} with {self.peer}"
+
+class JournalledMessage(ArchivedCopy):
+    """What was committed a moment ago and waits to be moved into the archive, on SQLite only.
+
+    It commits whole pages, and each message would change four of the archive's indexes; a journal without an index
+    grows at its end, and hundreds of messages that are moved at once share the pages that they change.
+    """
 
 
 class ArchivePreferences(models.Model):

@@ -35,10 +35,10 @@ _BODY = f"{CLIENT}\nbody"
 _STANZA_ID = f"{STANZA_ID}\nstanza-id"
 _STORE = f"{HINTS}\nstore"
 _NOT = frozenset({f"{HINTS}\nno-store", f"{HINTS}\nno-permanent-store"})
+_NEVER_KEPT = frozenset({"error", "groupchat"})  # a room has an archive of its own
 # Without a body: what other devices of the user must learn as well.
 _WORTH_KEEPING = frozenset(
     {
-        _STORE,
         f"{RECEIPTS}\nreceived",
         f"{CHAT_MARKERS}\ndisplayed",
         f"{CHAT_MARKERS}\nreceived",
@@ -46,7 +46,11 @@ _WORTH_KEEPING = frozenset(
         "urn:xmpp:message-correct:0\nreplace",
         "urn:xmpp:message-retract:1\nretract",
         "urn:xmpp:reactions:0\nreactions",
-        "urn:xmpp:jingle-message:0\npropose",
+        "urn:xmpp:jingle-message:0\npropose",  # and all that ends a call, lest a device rings for it later
+        "urn:xmpp:jingle-message:0\nretract",
+        "urn:xmpp:jingle-message:0\nproceed",
+        "urn:xmpp:jingle-message:0\naccept",
+        "urn:xmpp:jingle-message:0\nreject",
         "urn:xmpp:jingle-message:0\nfinish",
         "eu.siacs.conversations.axolotl\nencrypted",
         "urn:xmpp:omemo:2\nencrypted",
@@ -74,12 +78,9 @@ class Archive(Module):
         self._ids = Ids()
         self.preferences: dict[int, Preferences] = {}  # of the users who said something; see mam.py
         since = self.server.clock.time() - RECENT_SECONDS
-        self._recent: OrderedDict[int | None, None] = OrderedDict.fromkeys(
-            reversed(await db(archive.recent, since, MAX_RECENT))
-        )
-        self._again: dict[
-            int | None, list[Deferred]
-        ] = {}  # of messages sent again while the first is written
+        self._recent = OrderedDict(reversed(await db(archive.recent, since, MAX_RECENT)))
+        # Of messages that are sent again while the first is written.
+        self._again: dict[int | None, list[Deferred]] = {}
         self._offline: Offline = self.server.module(Offline)
         self._writer = Writer(asyncio.get_running_loop())
         self._writer.start()
@@ -124,9 +125,7 @@ class Archive(Module):
         if is_offline:
             self._offline.remove_own_delays(stanza)
         deferred = Deferred()
-        mark = fingerprint(
-            stanza.from_.bare_str, stanza.to.full_str, stanza.id, stanza.body, self.server.clock.time()
-        )
+        mark = fingerprint(stanza.from_.bare_str, stanza.to.full_str, stanza.id, stanza.body)
         if mark is not None and not self._is_new(mark):
             stanza.sent_id = -1  # sent again after the connection broke: kept and delivered the first time
             if mark in self._again:
@@ -138,7 +137,7 @@ class Archive(Module):
             self._again[mark] = []
         job = Job(
             copies,
-            stanza.to_bytes().decode(),
+            stanza.to_bytes(),
             mark,
             lambda job, problem: self._committed(problem, job, stanza, account, deferred),
             offline_user_id=account.id if is_offline else None,
@@ -152,7 +151,8 @@ class Archive(Module):
     ) -> None:
         refusal: StanzaError | None = None
         if problem is not None:
-            self._recent.pop(job.fingerprint, None)
+            if job.fingerprint is not None:
+                self._recent.pop(job.fingerprint, None)
             refusal = StanzaError("internal-server-error", "the message could not be kept", type="wait")
         for again in self._again.pop(job.fingerprint, ()):
             again.finish(refusal)
@@ -184,9 +184,12 @@ class Archive(Module):
 
     def _is_new(self, mark: int) -> bool:
         """Note the fingerprint; False for one that was seen lately."""
-        if mark in self._recent:
+        now = self.server.clock.time()
+        seen = self._recent.get(mark)
+        if seen is not None and now - seen < RECENT_SECONDS:
             return False
-        self._recent[mark] = None
+        self._recent[mark] = now
+        self._recent.move_to_end(mark)
         if len(self._recent) > MAX_RECENT:
             self._recent.popitem(last=False)
         return True
@@ -218,10 +221,12 @@ async def _finish_later(waiting: object, deferred: Deferred) -> None:
 
 
 def is_worth_keeping(stanza: Stanza) -> bool:
-    """XEP-0313 5.1.1: messages with content, not those that ask not to be kept (XEP-0334)."""
-    if stanza.attrs.get("type", "normal") not in ("chat", "normal"):
-        return False
+    """XEP-0313 5.1.1: messages with content, and what asks for it, not what asks not to be kept (XEP-0334 4)."""
+    kind = stanza.attrs.get("type")
     children = stanza.children
-    if _BODY not in children and _WORTH_KEEPING.isdisjoint(children):
+    if kind in _NEVER_KEPT or not _NOT.isdisjoint(children):
         return False
-    return _NOT.isdisjoint(children)
+    if _STORE in children:
+        return True
+    # An unknown type is normal (RFC 6121 5.2.2).
+    return kind != "headline" and (_BODY in children or not _WORTH_KEEPING.isdisjoint(children))

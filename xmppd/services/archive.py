@@ -3,6 +3,9 @@
 One thread per process writes. It commits at once when it is idle and gathers what arrives meanwhile (group commit),
 so a message waits for one commit and not for a timer. A job is all that belongs together: both archive copies and the
 offline message. While the database fails, jobs wait and are tried again; their senders' streams wait with them.
+
+On SQLite the copies are committed to a journal and moved into the archive by hundreds (see models.JournalledMessage);
+who reads, reads both.
 """
 
 from __future__ import annotations
@@ -12,12 +15,14 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from django.db import DatabaseError, IntegrityError, connection, transaction
 
-from xmppd.models import ArchivedMessage, OfflineMessage
+from accounts.fields import MAX_JID_CHARS
+from xmppd.models import ArchivedMessage, JournalledMessage, OfflineMessage
 from xmppd.services import offline
 
 log = logging.getLogger("hearth.archive")
@@ -28,6 +33,9 @@ WORKER_SHIFT = 14
 MAX_BATCH = 500
 RETRY_SECONDS = 0.25
 GIVE_UP_SECONDS = 10.0  # after that the senders are told, and may try again
+SETTLE_ROWS = 500  # in the journal, before they are moved when nobody waits for a commit
+SETTLE_ROWS_BUSY = 8000  # before they are moved although somebody does
+SETTLE_SECONDS = 1.0  # without a message, before the journal is emptied
 
 
 class Ids:
@@ -58,19 +66,17 @@ def time_of(identity: int) -> float:
     return ((identity >> TIME_SHIFT) + EPOCH_MS) / 1000
 
 
-def fingerprint(sender: str, to: str, identity: str, letter: bytes, now: float) -> int | None:
-    """The same for a message that a client sends again on the same day; None for ids too short to be unique."""
+def fingerprint(sender: str, to: str, identity: str, letter: bytes) -> int | None:
+    """The same for a message that a client sends again; None for ids too short to be unique."""
     if len(identity) < 8:
         return None
-    digest = hashlib.blake2b(digest_size=8)
-    digest.update(f"{int(now // 86400)}\0{sender}\0{to}\0{identity}\0".encode())
+    digest = hashlib.blake2b(f"{sender}\0{to}\0{identity}\0".encode(), digest_size=8)
     digest.update(letter)
     return int.from_bytes(digest.digest(), "big", signed=True)
 
 
-@dataclass(slots=True)
-class Copy:
-    """A row of the archive: whose, with whom, under which id."""
+class Copy(NamedTuple):
+    """A message in one archive: whose, with whom, under which id."""
 
     id: int
     user_id: int
@@ -85,13 +91,13 @@ class Job:
     It gets the job, since a function that held it would keep the message until the garbage collector comes.
     """
 
-    copies: list[Copy]
-    stanza: str
+    copies: Sequence[Copy]
+    stanza: bytes
     fingerprint: int | None
     done: Callable[[Job, Exception | None], None]
     offline_user_id: int | None = None
     sender: str = ""
-    submitted: float = field(default_factory=time.monotonic)
+    submitted: float = 0.0
 
 
 class Writer:
@@ -102,6 +108,7 @@ class Writer:
         self._gathered: list[Job] = []
         self._waiting: list[Job] = []
         self._wake = threading.Condition()
+        self._unsettled = 0  # rows in the journal
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="hearth-archive", daemon=True)
         self.is_failing = False  # the database does not take what is written, for the console's banner
@@ -113,6 +120,7 @@ class Writer:
         """All jobs of one turn of the loop go to the thread together: waking it costs more than a row."""
         if not self._gathered:
             self._loop.call_soon(self._pass_on)
+        job.submitted = time.monotonic()
         self._gathered.append(job)
 
     def _pass_on(self) -> None:
@@ -136,41 +144,72 @@ class Writer:
 
     def _run(self) -> None:
         try:
-            while True:
-                with self._wake:
-                    while not self._waiting and not self._is_stopping:
-                        self._wake.wait()
-                    batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-                if not batch:
-                    return
+            self._settle()  # what an earlier process left
+            while batch := self._next_batch():
                 self._commit(batch)
+                if self._unsettled >= (SETTLE_ROWS_BUSY if self._waiting else SETTLE_ROWS):
+                    self._settle()
+            self._settle()
         finally:
             connection.close()
 
+    def _next_batch(self) -> list[Job]:
+        """What waits, once something does; nothing at the end. A quiet moment empties the journal."""
+        while True:
+            with self._wake:
+                if not self._waiting and not self._is_stopping:
+                    self._wake.wait(SETTLE_SECONDS if self._unsettled else None)
+                if self._waiting or self._is_stopping:
+                    batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+                    return batch
+            if self._unsettled:
+                self._settle()
+
     def _commit(self, batch: list[Job]) -> None:
         """Write the batch, again and again while the database fails; then tell the loop once."""
+        problems: list[Exception | None] = [None] * len(batch)
         while True:
             try:
-                write(batch)
-                problems: list[Exception | None] = [None] * len(batch)
+                self._unsettled += write(batch)
+                self._note(None)
                 break
             except IntegrityError:
-                problems = [_write_alone(job) for job in batch]  # an account was deleted meanwhile
+                problems = [self._write_alone(job) for job in batch]  # an account was deleted meanwhile
                 break
             except DatabaseError as problem:
-                connection.close()
-                if not self.is_failing:
-                    log.error("the archive cannot be written: %s", problem)
-                self.is_failing = True
+                self._note(problem)
                 if self._is_stopping or time.monotonic() - batch[0].submitted > GIVE_UP_SECONDS:
                     problems = [problem] * len(batch)
                     break
                 time.sleep(RETRY_SECONDS)
-        if self.is_failing and problems[0] is None:
-            self.is_failing = False
-            log.warning("the archive can be written again")
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(_tell, batch, problems)
+
+    def _write_alone(self, job: Job) -> Exception | None:
+        try:
+            self._unsettled += write([job])
+        except DatabaseError as problem:
+            return problem
+        return None
+
+    def _settle(self) -> None:
+        """Later, when it fails now: the journal keeps as well as the archive, and is read with it."""
+        try:
+            settle()
+            self._unsettled = 0
+            self._note(None)
+        except DatabaseError as problem:
+            self._note(problem)
+
+    def _note(self, problem: Exception | None) -> None:
+        """Say once that the database fails, and once that it does no more."""
+        if problem is not None:
+            connection.close()
+            if not self.is_failing:
+                log.error("the archive cannot be written: %s", problem)
+        elif self.is_failing:
+            log.warning("the archive can be written again")
+        self.is_failing = problem is not None
 
 
 def _tell(batch: list[Job], problems: list[Exception | None]) -> None:
@@ -181,49 +220,34 @@ def _tell(batch: list[Job], problems: list[Exception | None]) -> None:
             log.exception("after a commit")
 
 
-_TABLE = ArchivedMessage._meta.db_table
+_ARCHIVE = ArchivedMessage._meta.db_table
+_JOURNAL = JournalledMessage._meta.db_table
 _COLUMNS = ("id", "user_id", "peer", "peer_resource", "stanza", "size", "fingerprint")
-_CHUNKS = (
-    128,
-    64,
-    32,
-    16,
-    8,
-    4,
-    2,
-    1,
-)  # rows in one statement; few sizes, so that statements are prepared once
+# Rows in one statement; few sizes, so that statements are prepared once.
+_CHUNKS = (128, 64, 32, 16, 8, 4, 2, 1)
 
 Row = tuple[int, int, str, str, str, int, int | None]
 
 
-def _insert(rows: int, mark: str) -> str:
+def _insert(table: str, rows: int, mark: str) -> str:
     values = ", ".join(["(" + ", ".join([mark] * len(_COLUMNS)) + ")"] * rows)
-    return f"INSERT INTO {_TABLE} ({', '.join(_COLUMNS)}) VALUES {values}"  # noqa: S608
+    return f"INSERT INTO {table} ({', '.join(_COLUMNS)}) VALUES {values}"  # noqa: S608
 
 
-_SQLITE = {size: _insert(size, "?") for size in _CHUNKS}
-_OTHERS = {size: _insert(size, "%s") for size in _CHUNKS}
+_SQLITE = {size: _insert(_JOURNAL, size, "?") for size in _CHUNKS}
+_OTHERS = {size: _insert(_ARCHIVE, size, "%s") for size in _CHUNKS}
 
 
-def write(batch: list[Job]) -> None:
-    """Both archive copies and the offline message of every job, in one transaction."""
-    rows = [
-        (
-            copy.id,
-            copy.user_id,
-            copy.peer,
-            copy.peer_resource,
-            job.stanza,
-            len(job.stanza.encode()),
-            job.fingerprint,
-        )
-        for job in batch
-        for copy in job.copies
-    ]
+def write(batch: Sequence[Job]) -> int:
+    """Both archive copies and the offline message of every job, in one transaction; the rows added to the journal."""
+    rows: list[Row] = []
+    for job in batch:
+        letter = (job.stanza.decode(), len(job.stanza), job.fingerprint)
+        rows += [copy + letter for copy in job.copies]
     with transaction.atomic():
         _write_rows(rows)
         _store_offline(batch)
+    return len(rows) if connection.vendor == "sqlite" else 0
 
 
 def _write_rows(rows: list[Row]) -> None:
@@ -237,40 +261,47 @@ def _write_rows(rows: list[Row]) -> None:
         start = 0
         for size in _CHUNKS:
             while len(rows) - start >= size:
-                values = [value for row in rows[start : start + size] for value in row]
-                execute(statements[size], values)
+                execute(statements[size], [value for row in rows[start : start + size] for value in row])
                 start += size
 
 
-def recent(since: float, limit: int) -> list[int]:
-    """Fingerprints of the newest messages since this time, so that a repetition is known after a restart too."""
+def settle() -> None:
+    """Move what the journal holds into the archive."""
+    if connection.vendor != "sqlite" or not JournalledMessage.objects.exists():
+        return
+    columns = ", ".join(_COLUMNS)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"INSERT INTO {_ARCHIVE} ({columns}) SELECT {columns} FROM {_JOURNAL}")  # noqa: S608
+        cursor.execute(f"DELETE FROM {_JOURNAL}")  # noqa: S608
+
+
+def recent(since: float, limit: int) -> list[tuple[int, float]]:
+    """Fingerprint and time of the newest messages since this time, newest first, so that a repetition is known after a
+    restart too.
+    """
+    settle()
     rows = ArchivedMessage.objects.filter(id__gte=id_at(since), fingerprint__isnull=False).order_by("-id")
-    return [mark for mark in rows.values_list("fingerprint", flat=True)[:limit] if mark is not None]
+    return [
+        (mark, time_of(identity))
+        for mark, identity in rows.values_list("fingerprint", "id")[:limit]
+        if mark is not None
+    ]
 
 
-def _store_offline(batch: list[Job]) -> None:
-    full = {
-        user_id
-        for user_id in {job.offline_user_id for job in batch}
-        if user_id and not offline.has_room(user_id)
-    }
+def _store_offline(batch: Sequence[Job]) -> None:
+    wanted = [(job.offline_user_id, job) for job in batch if job.offline_user_id is not None]
+    if not wanted:
+        return
+    full = {user_id for user_id in {user_id for user_id, _job in wanted} if not offline.has_room(user_id)}
     kept = [
         OfflineMessage(
-            user_id=job.offline_user_id,
-            stanza=job.stanza,
-            size=len(job.stanza.encode()),
-            sender=job.sender[:512],
+            user_id=user_id,
+            stanza=job.stanza.decode(),
+            size=len(job.stanza),
+            sender=job.sender[:MAX_JID_CHARS],
         )
-        for job in batch
-        if job.offline_user_id is not None and job.offline_user_id not in full
+        for user_id, job in wanted
+        if user_id not in full
     ]
     if kept:
         OfflineMessage.objects.bulk_create(kept)
-
-
-def _write_alone(job: Job) -> Exception | None:
-    try:
-        write([job])
-    except DatabaseError as problem:
-        return problem
-    return None
