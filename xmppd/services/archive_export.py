@@ -17,7 +17,7 @@ from xmppd.protocol.errors import StreamError
 from xmppd.protocol.namespaces import CLIENT, DELAY, FORWARD, MAM
 from xmppd.protocol.parser import parse_element
 from xmppd.protocol.writer import escape_attr
-from xmppd.services.archive import time_of
+from xmppd.services.archive import settle, time_of
 from xmppd.services.archive_query import Query, matching
 from xmppd.services.archive_retention import between
 
@@ -45,6 +45,7 @@ def export(
     """
     require_permission(actor, PERMISSION)
     require_manages(actor, user, self_too=True)
+    settle()
     query = chosen(since, until, peer)
     last = matching(user.pk, query).order_by("-id").values_list("id", flat=True).first() or 0
     query = replace(query, before_id=last + 1)

@@ -18,7 +18,7 @@ from accounts.audit import Actor
 from accounts.models import User
 from accounts.services.checks import invalid, require_manages
 from xmppd.models import ArchivedMessage, ArchivePreferences
-from xmppd.services.archive import id_at, time_of
+from xmppd.services.archive import id_at, settle, time_of
 from xmppd.services.archive_query import MAX_ID, Query, matching, messages
 from xmppd.services.properties import Setting
 
@@ -62,6 +62,7 @@ class Usage:
 
 def usage(user_id: int, query: Query | None = None) -> Usage:
     """Of an archive, or of what in it matches."""
+    settle()
     found = messages(user_id) if query is None else matching(user_id, query)
     row = found.aggregate(number=Count("id"), bytes=Sum("size"), first=Min("id"), last=Max("id"))
     return Usage(row["number"], row["bytes"] or 0, _moment(row["first"]), _moment(row["last"]))
@@ -146,6 +147,7 @@ def _facts(own: Retention) -> dict[str, int | None]:
 
 def count_excess(user_id: int, limits: Limits, now: float) -> int:
     """How many messages these limits would delete."""
+    settle()
     number = 0
     if limits.days:
         number = messages(user_id).filter(id__lt=_oldest(limits.days, now)).count()
@@ -160,6 +162,7 @@ def count_excess(user_id: int, limits: Limits, now: float) -> int:
 
 def purge(now: float) -> int:
     """Delete what is older or more than may be kept, the user's own limits first; the number of messages."""
+    settle()
     own = {
         user_id: Retention(days, bytes_)
         for user_id, days, bytes_ in ArchivePreferences.objects.exclude(
@@ -183,6 +186,7 @@ def purge(now: float) -> int:
 
 def purge_user(user_id: int, limits: Limits, now: float) -> int:
     """Delete what these limits do not keep of one archive; the number of messages."""
+    settle()
     deleted = 0
     if limits.days:
         deleted += sum(_delete(messages(user_id).filter(id__lt=_oldest(limits.days, now))))
@@ -197,6 +201,7 @@ def erase(user: User, *, actor: Actor, before: date | None = None, peer: str = "
     Other people's copies of them stay. What comes meanwhile stays too.
     """
     require_manages(actor, user, self_too=True)
+    settle()
     query = between(before=before, peer=peer)
     found = matching(user.pk, query)
     last = found.aggregate(last=Max("id"))["last"]
