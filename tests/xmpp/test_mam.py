@@ -207,7 +207,8 @@ async def test_preferences_are_always_until_set_and_are_given_back(alice, bob):
     await prefs(alice, "roster", never=[bob.full])
     got = (await alice.asks(f"<prefs xmlns='{NS}'/>")).find(NS, "prefs")
     assert got.get("default") == "roster"
-    assert [jid.text for jid in got.find(NS, "never").elements()] == [bob.bare]
+    assert [jid.text for jid in got.find(NS, "never").elements()] == [bob.full]
+    assert list(got.find(NS, "always").elements()) == []
 
 
 async def test_never_keeps_nothing_of_mine_and_the_other_side_keeps_its_own(alice, bob):

@@ -96,6 +96,8 @@ class Archive(Module):
 
     def keep(self, stanza: Stanza, account: Account, is_undelivered: bool) -> Deferred | None:
         """Have a message for the account committed; the Deferred is finished when it was delivered after that."""
+        if _STANZA_ID in stanza.children:
+            self._remove_forged(stanza)  # from what is not kept as well (XEP-0359 3)
         if not is_worth_keeping(stanza):
             return None
         copies = []
@@ -117,11 +119,9 @@ class Archive(Module):
         """XEP-0441: what the user said; all, where nothing was said."""
         if not self.preferences or account.id not in self.preferences:
             return True
-        return self.preferences[account.id].wants(peer.bare_str, peer.bare_str in account.contacts)
+        return self.preferences[account.id].wants(peer.full_str, peer.bare_str in account.contacts)
 
     def _submit(self, stanza: Stanza, account: Account, copies: list[Copy], is_offline: bool) -> Deferred:
-        if _STANZA_ID in stanza.children:
-            self._remove_forged(stanza)
         if is_offline:
             self._offline.remove_own_delays(stanza)
         deferred = Deferred()
@@ -135,12 +135,14 @@ class Archive(Module):
             return deferred
         if mark is not None:
             self._again[mark] = []
+        own = copies[-1]
         job = Job(
             copies,
             stanza.to_bytes(),
             mark,
             lambda job, problem: self._committed(problem, job, stanza, account, deferred),
             offline_user_id=account.id if is_offline else None,
+            stanza_id=_stanza_id(account, own.id) if own.user_id == account.id else b"",
             sender=stanza.from_.full_str,
         )
         self._writer.submit(job)
@@ -161,8 +163,7 @@ class Archive(Module):
             return
         for copy in job.copies:
             if copy.user_id == account.id:
-                xml = b"<stanza-id xmlns='urn:xmpp:sid:0' by='%b' id='%d'/>" % (account.jid.attr, copy.id)
-                stanza.append_bytes(_STANZA_ID, xml)
+                stanza.append_bytes(_STANZA_ID, job.stanza_id)
             else:
                 stanza.sent_id = copy.id
         if job.offline_user_id is not None:
@@ -209,6 +210,11 @@ class Archive(Module):
             return JID.parse(by).domain in self.server.domains
         except JIDError:
             return True
+
+
+def _stanza_id(account: Account, identity: int) -> bytes:
+    """What tells the account under which id it finds the message (XEP-0313 3.5)."""
+    return b"<stanza-id xmlns='urn:xmpp:sid:0' by='%b' id='%d'/>" % (account.jid.attr, identity)
 
 
 async def _finish_later(waiting: object, deferred: Deferred) -> None:

@@ -15,15 +15,18 @@ from xmppd.protocol.namespaces import DATA_FORMS, DELAY, FORWARD, MAM
 from xmppd.protocol.stanza import Stanza
 from xmppd.protocol.writer import escape_attr
 from xmppd.server.account import Account
-from xmppd.server.module import SELF, Module, Xep, iq_get, iq_set
+from xmppd.server.limits import MAX_QUEUED_BYTES
+from xmppd.server.module import ACCOUNT, NOBODY, SELF, Module, Xep, iq_get, iq_set
+from xmppd.server.pacing import send_all
 from xmppd.server.session import Session
 from xmppd.services import archive_query, archive_retention
 from xmppd.services.archive import time_of
-from xmppd.services.archive_query import Preferences, Query
+from xmppd.services.archive_query import MAX_PAGE_BYTES, Page, Preferences, Query
 from xmppd.services.db import db
 
 NS = MAM
 FULLTEXT = "{urn:xmpp:fulltext:0}fulltext"
+GROUPCHAT = f"{NS}#groupchat-field"
 DEFAULT_PAGE = 50
 MAX_PAGE = 250
 MAX_IDS = 250
@@ -39,6 +42,9 @@ FORM = Form(
         Field("before-id", "text-single"),
         Field("after-id", "text-single"),
         Field("ids", "list-multi", is_open=True),
+        Field(
+            "include-groupchat", "boolean"
+        ),  # rooms have archives of their own: there is nothing to leave out
         Field(FULLTEXT, "text-single"),
     ],
 )
@@ -52,7 +58,7 @@ class ArchiveQueries(Module):
         Xep(441, "0.2.0", name="Message Archive Management Preferences"),
         Xep(431, "0.2.0", name="Full Text Search in MAM"),
     ]
-    account_features = [NS, f"{NS}#extended", "urn:xmpp:fulltext:0"]
+    account_features = [NS, f"{NS}#extended", GROUPCHAT, "urn:xmpp:fulltext:0"]
 
     async def start(self) -> None:
         self._archive: Archive = self.server.module(Archive)
@@ -70,28 +76,67 @@ class ArchiveQueries(Module):
     @iq_set(NS, "query", to=SELF)
     async def query(self, iq: Stanza, origin: Session) -> Element:
         asked = iq.payload
+        if asked.get("node"):
+            raise StanzaError("feature-not-implemented", "there are no archives of nodes")  # XEP-0442
         query = _parse(asked)
         request = rsm.parse(asked) or rsm.Request()
+        if request.index is not None:
+            raise StanzaError("feature-not-implemented", "pages are asked for by id")  # XEP-0059 2.6
         limit = request.limit(DEFAULT_PAGE, MAX_PAGE)
         account = origin.account
         if limit == 0:
-            number = await db(archive_query.count, account.id, query)
+            number = await self._count(account, query)
             return E(NS, "fin", rsm.response(count=number), complete="true" if not number else None)
-        page = await db(
-            archive_query.page,
-            account.id,
-            query,
-            limit=limit,
-            after=_id(request.after),
-            before=_id(request.before),
-            last=request.is_backwards,
-        )
+        page = await self._page(account, query, request, limit, _room(origin))
         rows = page.rows
         flipped = asked.find(NS, "flip-page") is not None
-        for identity, stanza in reversed(rows) if flipped else rows:
-            origin.send(_result(identity, stanza, origin, asked.get("queryid")))
+        await send_all(
+            origin,
+            (
+                _result(identity, stanza, origin, asked.get("queryid"))
+                for identity, stanza in (reversed(rows) if flipped else rows)
+            ),
+        )
         first, last = (str(rows[0][0]), str(rows[-1][0])) if rows else (None, None)
         return E(NS, "fin", rsm.response(first, last), complete="true" if page.is_complete else None)
+
+    async def _page(
+        self, account: Account, query: Query, request: rsm.Request, limit: int, max_bytes: int
+    ) -> Page:
+        """A search goes through the archive in steps, between which others have their turn with the database."""
+        after, before = _id(request.after), _id(request.before)
+        rows: list[tuple[int, str]] = []
+        reached: int | None = None
+        while True:
+            used = sum(len(stanza.encode()) for _, stanza in rows)
+            page = await db(
+                archive_query.page,
+                account.id,
+                query,
+                limit=limit - len(rows) if used < max_bytes else 0,
+                after=after,
+                before=before,
+                last=request.is_backwards,
+                max_bytes=max_bytes - used,
+                reached=reached,
+            )
+            rows = page.rows + rows if request.is_backwards else rows + page.rows
+            reached = page.reached
+            if reached is None:
+                return Page(rows, page.is_complete)
+
+    async def _count(self, account: Account, query: Query) -> int:
+        """2.7 of XEP-0059."""
+        if not query.text:
+            return await db(archive_query.count, account.id, query)
+        number = 0
+        reached: int | None = None
+        while True:
+            page = await db(archive_query.page, account.id, query, limit=MAX_PAGE, reached=reached)
+            number += len(page.rows)
+            if page.is_complete:
+                return number
+            reached = page.reached or page.rows[-1][0]
 
     @iq_get(NS, "metadata", to=SELF)
     async def metadata(self, iq: Stanza, origin: Session) -> Element:
@@ -99,6 +144,13 @@ class ArchiveQueries(Module):
         found = await db(archive_query.bounds, origin.account.id)
         ends = [] if found is None else list(zip(("start", "end"), found, strict=True))
         return E(NS, "metadata", *(E(NS, name, id=i, timestamp=_stamp(i)) for name, i in ends))
+
+    @iq_get(NS, "query", to=[ACCOUNT, NOBODY])
+    @iq_set(NS, "query", to=[ACCOUNT, NOBODY])
+    @iq_get(NS, "metadata", to=[ACCOUNT, NOBODY])
+    def refuse(self, iq: Stanza, origin: Session) -> None:
+        """8.1. An address that is no account gets the same answer."""
+        raise StanzaError("forbidden", "an archive is for its owner")
 
     # -- preferences, XEP-0441
 
@@ -152,6 +204,13 @@ def _parse(asked: Element) -> Query:
     )
 
 
+def _room(session: Session) -> int:
+    """Bytes of a page: no more than its client can leave unacknowledged without being given up (XEP-0198)."""
+    if session.management is None:
+        return MAX_PAGE_BYTES
+    return min(MAX_PAGE_BYTES, (MAX_QUEUED_BYTES.value - session.management.queued_bytes) // 4)
+
+
 def _time(value: object) -> float | None:
     if not value:
         return None
@@ -192,7 +251,7 @@ def _listed(asked: Element, name: str) -> frozenset[str]:
     if len(jids) > MAX_LISTED:
         raise StanzaError("policy-violation", f"at most {MAX_LISTED} addresses")
     try:
-        return frozenset(JID.parse(text).bare_str for text in jids)
+        return frozenset(JID.parse(text).full_str for text in jids)
     except JIDError as problem:
         raise StanzaError("jid-malformed", str(problem)) from None
 

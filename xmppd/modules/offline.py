@@ -13,11 +13,14 @@ from xmppd.protocol.element import Element
 from xmppd.protocol.errors import StanzaError
 from xmppd.protocol.namespaces import CHAT_STATES, CLIENT, DELAY, HINTS, STANZA_ID
 from xmppd.protocol.stanza import Stanza
+from xmppd.protocol.stream.management import Management
 from xmppd.protocol.writer import write
 from xmppd.server import hooks
 from xmppd.server.account import Account
 from xmppd.server.hooks import STOP, Outcome
+from xmppd.server.limits import MAX_QUEUED_BYTES, MAX_QUEUED_STANZAS
 from xmppd.server.module import LAST, Module, Xep, on
+from xmppd.server.pacing import BURST_BYTES, PATIENCE_SECONDS, written
 from xmppd.server.session import Session
 from xmppd.services import offline
 from xmppd.services.db import db
@@ -29,12 +32,11 @@ _PASSING = frozenset(
 )
 _THREAD = f"{CLIENT}\nthread"
 _STORE = f"{HINTS}\nstore"
-_NO_STORE = frozenset({f"{HINTS}\nno-store", f"{HINTS}\nno-permanent-store"})
+_NO_STORE = f"{HINTS}\nno-store"
 
 END_TAG = "</message>"
 BATCH = 100
-BURST_BYTES = 64 * 1024  # written before looking whether the client keeps up
-PATIENCE_SECONDS = 0.05
+WAIT_SECONDS = 1.0  # between looks at a queue whose client is gone for a while
 EXPIRY_INTERVAL = timedelta(days=1)
 
 
@@ -42,7 +44,7 @@ class Offline(Module):
     """Stores what nobody can take now, for the first resource that comes with a priority of at least 0."""
 
     xep = Xep(160, "1.0.1", name="Best Practices for Handling Offline Messages")
-    also = [Xep(334, "1.0.0", "for offline messages", name="Message Processing Hints", is_partial=True)]
+    also = [Xep(334, "1.0.0", name="Message Processing Hints")]  # with the archive and the carbons
     features = ["msgoffline"]
 
     async def start(self) -> None:
@@ -56,8 +58,9 @@ class Offline(Module):
     def keep(self, stanza: Stanza, account: Account) -> Outcome | Awaitable[Outcome]:
         if not has_content(stanza):
             return STOP  # nobody misses it, and an error for each keystroke would help nobody
-        if not _NO_STORE.isdisjoint(stanza.children):
-            return None  # XEP-0334 4.2; the sender learns that nobody got it
+        # XEP-0334 4.2; the sender learns that nobody got it. What is not to be kept for ever (4.1) may wait here.
+        if _NO_STORE in stanza.children:
+            return None
         return self._store(stanza, account)
 
     def stored(self, account: Account) -> None:
@@ -94,8 +97,12 @@ class Offline(Module):
 
     @on(hooks.session_available)
     def session_available(self, session: Session) -> Awaitable[Outcome] | None:
-        if session.priority >= 0 and session.account.has_offline:
-            return self._deliver(session.account, session)
+        if session.priority < 0 or not session.account.has_offline:
+            return None
+        delivery = self._deliver(session.account, session)
+        if session.management is None:
+            return delivery
+        self.server.spawn(delivery)  # its acknowledgements have to be read meanwhile
         return None
 
     @on(hooks.priority_raised)
@@ -137,6 +144,8 @@ class Offline(Module):
         sent: list[int] = []
         burst = 0
         for kept in batch:
+            if session.management is not None:
+                await _acknowledged(session, session.management)
             if not _can_take(session):
                 break
             data = self._with_delay(kept)
@@ -145,8 +154,8 @@ class Offline(Module):
             burst += len(data)
             if burst > BURST_BYTES:
                 burst = 0
-                await _written(session)
-        await _written(session)
+                await written(session)
+        await written(session)
         return sent
 
     def _with_delay(self, kept: offline.Kept) -> bytes:
@@ -176,8 +185,9 @@ def _can_take(session: Session) -> bool:
     return not session.is_closed and session.presence is not None and session.priority >= 0
 
 
-async def _written(session: Session) -> None:
-    """Wait until the client has caught up with what was sent, or its connection is gone."""
-    await asyncio.sleep(0)  # what was sent is written at the end of this turn
-    while session.connection.is_congested and not session.is_closed:
-        await asyncio.sleep(PATIENCE_SECONDS)
+async def _acknowledged(session: Session, management: Management) -> None:
+    """Wait until half of what may be unacknowledged is free: a session that exceeds it is given up (XEP-0198)."""
+    while not session.is_closed and (
+        len(management) * 2 > MAX_QUEUED_STANZAS.value or management.queued_bytes * 2 > MAX_QUEUED_BYTES.value
+    ):
+        await asyncio.sleep(PATIENCE_SECONDS if session.detached_at is None else WAIT_SECONDS)

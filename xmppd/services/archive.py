@@ -89,6 +89,7 @@ class Job:
     """One message. `done(job, problem)` is called on the loop: problem is None once it is committed.
 
     It gets the job, since a function that held it would keep the message until the garbage collector comes.
+    `stanza_id` is the element that the recipient gets with the message, now or out of the offline store.
     """
 
     copies: Sequence[Copy]
@@ -96,6 +97,7 @@ class Job:
     fingerprint: int | None
     done: Callable[[Job, Exception | None], None]
     offline_user_id: int | None = None
+    stanza_id: bytes = b""
     sender: str = ""
     submitted: float = 0.0
 
@@ -226,6 +228,8 @@ _COLUMNS = ("id", "user_id", "peer", "peer_resource", "stanza", "size", "fingerp
 # Rows in one statement; few sizes, so that statements are prepared once.
 _CHUNKS = (128, 64, 32, 16, 8, 4, 2, 1)
 
+_END_TAG = b"</message>"
+
 Row = tuple[int, int, str, str, str, int, int | None]
 
 
@@ -296,8 +300,8 @@ def _store_offline(batch: Sequence[Job]) -> None:
     kept = [
         OfflineMessage(
             user_id=user_id,
-            stanza=job.stanza.decode(),
-            size=len(job.stanza),
+            stanza=_delivered(job).decode(),
+            size=len(job.stanza) + len(job.stanza_id),
             sender=job.sender[:MAX_JID_CHARS],
         )
         for user_id, job in wanted
@@ -305,3 +309,8 @@ def _store_offline(batch: Sequence[Job]) -> None:
     ]
     if kept:
         OfflineMessage.objects.bulk_create(kept)
+
+
+def _delivered(job: Job) -> bytes:
+    """The message as the recipient gets it. One that is kept has a child, so it has an end tag."""
+    return job.stanza.removesuffix(_END_TAG) + job.stanza_id + _END_TAG

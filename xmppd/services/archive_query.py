@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Count, Max, Min, QuerySet
 
 from xmppd.models import ArchivedMessage, ArchivePreferences, JournalledMessage
 from xmppd.protocol.errors import StanzaError
-from xmppd.services.archive import id_at
+from xmppd.services import archive_search
+from xmppd.services.archive import EPOCH_MS, TIME_SHIFT
 
 MAX_ID = 2**63 - 1
+MAX_PAGE_BYTES = 256 * 1024  # a page that has more ends before its limit
+READ_ROWS = 64  # fetched at once: each may be as large as a stanza
+SEARCH_ROWS = 5000  # that one call looks at for a text
 
 Table = type[ArchivedMessage] | type[JournalledMessage]
 TABLES: tuple[Table, Table] = (JournalledMessage, ArchivedMessage)
@@ -33,13 +37,22 @@ class Query:
     ids: tuple[int, ...] = ()
     text: str = ""
 
+    @property
+    def named_ids(self) -> tuple[int | None, ...]:
+        """Those which the archive has to hold."""
+        return (self.after_id, self.before_id, *self.ids)
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`rows` are (id, stanza), oldest first; `is_complete`: nothing further lies in the direction of paging."""
+    """`rows` are (id, stanza), oldest first; `is_complete`: nothing further lies in the direction of paging.
+
+    A search may stop before either is known. `reached` is then the id up to which it has come, to go on from.
+    """
 
     rows: list[tuple[int, str]]
     is_complete: bool
+    reached: int | None = None
 
 
 def page(
@@ -50,30 +63,92 @@ def page(
     after: int | None = None,
     before: int | None = None,
     last: bool = False,
+    max_bytes: int = MAX_PAGE_BYTES,
+    reached: int | None = None,
 ) -> Page:
     """The page behind `after`, or with `last` the one that ends the result or stands before `before`.
 
-    Raises item-not-found for an id that this archive does not hold.
+    It ends where it would have more than `max_bytes`, though not without one row. `reached` is of the Page that this
+    one continues. Raises item-not-found for an id that this archive does not hold.
     """
-    require(
-        user_id, [i for i in (after, before, query.after_id, query.before_id, *query.ids) if i is not None]
-    )
+    require(user_id, [i for i in (after, before, *query.named_ids) if i is not None])
+    start, stop = (after, reached or before) if last else (reached or after, before)
 
-    def part(table: Table) -> QuerySet[Any, tuple[int, str]]:
-        found = matching(user_id, query, table)
-        if after is not None:
-            found = found.filter(id__gt=after)
-        if before is not None:
-            found = found.filter(id__lt=before)
-        return found.order_by("-id" if last else "id").values_list("id", "stanza")[: limit + 1]
+    def found(table: Table) -> QuerySet[Any]:
+        return _between(matching(user_id, query, table), start, stop)
 
-    found = sorted(_of_both(part), reverse=last)[: limit + 1]
-    is_complete = len(found) <= limit
-    return Page(sorted(found[:limit]), is_complete)
+    edge = None
+    if query.text:
+        edge = _window_edge(found, last)
+        candidates = archive_search.candidates(query.text)
+        walk = _walk(lambda table: _up_to(found(table), edge, last).filter(candidates), READ_ROWS, last)
+    else:
+        walk = _walk(found, limit + 1, last)
+    rows: list[tuple[int, str]] = []
+    size = 0
+    is_complete = edge is None
+    for identity, stanza in walk:
+        if query.text and not archive_search.matches(stanza, query.text):
+            continue
+        size += len(stanza.encode())
+        if len(rows) == limit or (rows and size > max_bytes):
+            is_complete, edge = False, None
+            break
+        rows.append((identity, stanza))
+    if last:
+        rows.reverse()
+    return Page(rows, is_complete, edge)
+
+
+def _between(found: QuerySet[Any], start: int | None, stop: int | None) -> QuerySet[Any]:
+    """Both ends are excluded."""
+    if start is not None:
+        found = found.filter(id__gt=start)
+    if stop is not None:
+        found = found.filter(id__lt=stop)
+    return found
+
+
+def _walk(found: Callable[[Table], QuerySet[Any]], wanted: int, last: bool) -> Iterator[tuple[int, str]]:
+    """(id, stanza) by key, a few at once; from the end with `last`."""
+    size = min(wanted, READ_ROWS)
+    order = "-id" if last else "id"
+    edge: int | None = None
+    while True:
+
+        def part(table: Table, edge: int | None = edge) -> QuerySet[Any, tuple[int, str]]:
+            rest = _between(found(table), None, edge) if last else _between(found(table), edge, None)
+            return rest.order_by(order).values_list("id", "stanza")[:size]
+
+        rows = sorted(_of_both(part), reverse=last)[:size]
+        yield from rows
+        if len(rows) < size:
+            return
+        edge = rows[-1][0]
+
+
+def _window_edge(found: Callable[[Table], QuerySet[Any]], last: bool) -> int | None:
+    """The id up to which one call looks; None where it looks at all that is left."""
+    edges: list[int] = []
+    for table in TABLES:
+        ids = found(table).order_by("-id" if last else "id").values("id")[:SEARCH_ROWS]
+        window = ids.aggregate(number=Count("id"), edge=Min("id") if last else Max("id"))
+        if window["number"] == SEARCH_ROWS:
+            edges.append(window["edge"])
+    if not edges:
+        return None
+    return max(edges) if last else min(edges)
+
+
+def _up_to(found: QuerySet[Any], edge: int | None, last: bool) -> QuerySet[Any]:
+    if edge is None:
+        return found
+    return found.filter(id__gte=edge) if last else found.filter(id__lte=edge)
 
 
 def count(user_id: int, query: Query) -> int:
-    """How many messages match; only for who asks for nothing else."""
+    """How many messages match, whatever their text; only for who asks for nothing else. Raises as `page`."""
+    require(user_id, [i for i in query.named_ids if i is not None])
     journal, archive = (matching(user_id, query, table).values("id") for table in TABLES)
     return archive.union(journal, all=True).count()
 
@@ -116,25 +191,33 @@ def messages(user_id: int | None = None, table: Table = ArchivedMessage) -> Quer
 
 
 def matching(user_id: int, query: Query, table: Table = ArchivedMessage) -> QuerySet[Any]:
-    """What of an archive the query asks for, in no order yet."""
+    """What of an archive the query asks for, but for the text, in no order yet."""
     found = messages(user_id, table)
     if query.peer:
         found = found.filter(peer=query.peer)
     if query.peer_resource:
         found = found.filter(peer_resource=query.peer_resource)
     if query.start is not None:
-        found = found.filter(id__gte=min(id_at(query.start), MAX_ID))
+        found = found.filter(id__gte=_id_of(-(-_micros(query.start) // 1000)))
     if query.end is not None:
-        found = found.filter(id__lt=min(id_at(query.end + 0.001), MAX_ID))
+        found = found.filter(id__lt=_id_of(_micros(query.end) // 1000 + 1))
     if query.after_id is not None:
         found = found.filter(id__gt=query.after_id)
     if query.before_id is not None:
         found = found.filter(id__lt=query.before_id)
     if query.ids:
         found = found.filter(id__in=query.ids)
-    if query.text:
-        found = found.filter(stanza__icontains=query.text)
     return found
+
+
+def _micros(time: float) -> int:
+    """Exact: the float of a time that a client saw in a message may lie a little beside it."""
+    return round(time * 1_000_000)
+
+
+def _id_of(milliseconds: int) -> int:
+    """The lowest id of a time since 1970, which may be any that a calendar knows."""
+    return min(max(0, milliseconds - EPOCH_MS) << TIME_SHIFT, MAX_ID)
 
 
 # --- preferences, XEP-0441
@@ -142,17 +225,19 @@ def matching(user_id: int, query: Query, table: Table = ArchivedMessage) -> Quer
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """Bare JIDs in `always` and `never` go before the default: always, never or roster."""
+    """JIDs in `always` and `never` go before the default: always, never or roster."""
 
     default: str = "always"
     always: frozenset[str] = frozenset()
     never: frozenset[str] = frozenset()
 
     def wants(self, peer: str, is_contact: bool) -> bool:
-        if peer in self.always:
-            return True
-        if peer in self.never:
-            return False
+        """2.3.1: a listed bare JID stands for all its resources; a full one goes before it."""
+        for jid in (peer, peer.partition("/")[0]):
+            if jid in self.always:
+                return True
+            if jid in self.never:
+                return False
         return self.default == "always" or (self.default == "roster" and is_contact)
 
 
