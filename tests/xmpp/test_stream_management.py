@@ -71,10 +71,11 @@ async def test_client_may_ask_for_a_shorter_time(alice):
     assert enabled.get("max") == "60"
 
 
-async def test_second_enable_fails_and_the_first_stays(phone):
+async def test_second_enable_ends_the_stream(phone):
+    """XEP-0198 3: a client makes at most one attempt; 7: each that fails is answered."""
     failed = await answer(phone, f"<enable xmlns='{NS}' resume='true'/>")
     assert failed.find(STANZAS, "unexpected-request") is not None
-    assert await acknowledged(phone) == 0
+    await phone.is_disconnected("policy-violation")
 
 
 async def test_enable_before_binding_fails(server, alice):

@@ -51,10 +51,16 @@ class ClientState(Module):
         session.flush()
         session.holding = None
 
+    @on(hooks.session_detached)
+    def session_detached(self, session: Session) -> None:
+        """Nobody looks at a client that is not there: hours of presence neither fill the queue of XEP-0198 nor end the
+        session."""
+        if session.holding is None:
+            session.holding = Holding(session.account.jid.bare_str, self.max_queue)
+
     @on(hooks.session_resumed)
     def session_resumed(self, session: Session) -> None:
-        """XEP-0352 5.1: a resumed session is active. Until here it went on holding, so that hours of presence
-        neither fill the queue of XEP-0198 nor end the session."""
+        """XEP-0352 5.1: a resumed session is active."""
         session.flush()
         session.holding = None
 

@@ -8,8 +8,7 @@ from datetime import timedelta
 
 from django.db import IntegrityError
 
-from xmppd.protocol.delay import delay
-from xmppd.protocol.element import Element
+from xmppd.protocol.delay import delay, remove
 from xmppd.protocol.errors import StanzaError
 from xmppd.protocol.namespaces import CHAT_STATES, CLIENT, DELAY, HINTS, STANZA_ID
 from xmppd.protocol.stanza import Stanza
@@ -73,7 +72,13 @@ class Offline(Module):
     async def _store(self, stanza: Stanza, account: Account) -> Outcome:
         self.remove_own_delays(stanza)
         try:
-            stored = await db(offline.store, account.id, stanza.to_bytes().decode(), stanza.from_.full_str)
+            stored = await db(
+                offline.store,
+                account.id,
+                stanza.to_bytes().decode(),
+                stanza.from_.full_str,
+                received=getattr(stanza, "received", None),
+            )
         except IntegrityError:  # deleted meanwhile
             raise StanzaError("service-unavailable") from None
         if stored is not None:
@@ -82,16 +87,7 @@ class Offline(Module):
 
     def remove_own_delays(self, stanza: Stanza) -> None:
         """Only we say what we held back and since when (XEP-0203 5): a client has no stamps in our name."""
-        if not stanza.has(DELAY, "delay"):
-            return
-        stanza.replace_children(child for child in stanza.element.children if not self._is_own_delay(child))
-
-    def _is_own_delay(self, child: Element | str) -> bool:
-        return (
-            isinstance(child, Element)
-            and child.tag == (DELAY, "delay")
-            and (child.get("from") in self.server.domains)
-        )
+        remove(stanza, self.server.domains)
 
     # -- out
 

@@ -7,7 +7,7 @@ from xmppd.protocol.errors import StreamError
 from xmppd.protocol.namespaces import PING
 from xmppd.protocol.stanza import Stanza
 from xmppd.server import hooks
-from xmppd.server.limits import IDLE_TIMEOUT
+from xmppd.server.limits import IDLE_TIMEOUT, UNMANAGED_IDLE_TIMEOUT
 from xmppd.server.module import ACCOUNT, SELF, SERVER, Module, Xep, iq_get, on
 from xmppd.server.session import Session
 
@@ -37,11 +37,13 @@ class Ping(Module):
         now = self.server.tick
         if now < self._next_look:
             return
-        timeout = IDLE_TIMEOUT.value.total_seconds()
-        self._next_look = now + timeout / 12
+        managed = IDLE_TIMEOUT.value.total_seconds()
+        unmanaged = min(managed, UNMANAGED_IDLE_TIMEOUT.value.total_seconds())
+        self._next_look = now + unmanaged / 12
         for session in self.server.sessions():
             if session.detached_at is not None:
                 continue
+            timeout = unmanaged if session.management is None else managed
             silence = now - session.connection.last_seen
             if silence < timeout:
                 self._asked.discard(session)

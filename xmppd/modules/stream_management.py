@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
+from collections import OrderedDict
 from collections.abc import Awaitable
 from datetime import timedelta
 
+from django.db import DatabaseError
 from django.utils.translation import gettext_lazy as _
 
 from xmppd.modules.carbons import has_copy, is_copy
@@ -14,12 +17,13 @@ from xmppd.protocol import delay
 from xmppd.protocol.element import E, Element
 from xmppd.protocol.errors import StanzaError, StreamError
 from xmppd.protocol.jid import JID, JIDError
-from xmppd.protocol.namespaces import DELAY, MAM, STANZAS, STREAM_MANAGEMENT
-from xmppd.protocol.parser import AUTHENTICATED, StanzaParser
+from xmppd.protocol.namespaces import MAM, STANZA_ID, STANZAS, STREAM_MANAGEMENT
+from xmppd.protocol.parser import Limits, StanzaParser
 from xmppd.protocol.stanza import Stanza
 from xmppd.protocol.stream.features import Has
-from xmppd.protocol.stream.management import MODULUS, Management
+from xmppd.protocol.stream.management import MODULUS, REQUEST, Management
 from xmppd.server import hooks
+from xmppd.server.account import Account
 from xmppd.server.completion import Completion
 from xmppd.server.connection import ClientConnection
 from xmppd.server.module import (
@@ -36,7 +40,12 @@ from xmppd.server.module import (
 from xmppd.server.session import Session
 from xmppd.services.properties import Setting
 
+log = logging.getLogger("hearth.sm")
 NS = STREAM_MANAGEMENT
+MAX_ENDED = 10_000  # sessions of which we can still say how much they had handled
+REQUEST_EVERY = 50  # stanzas that are sent again: over a slow wire no single answer would come in time
+RETRY_SECONDS = 2.0  # until a message is handed over once more that the database did not take
+OURS = Limits(1 << 30, 1 << 16, 1 << 30, 1 << 16)  # what we wrote ourselves, such as a long roster
 
 
 class StreamManagement(Module):
@@ -71,6 +80,7 @@ class StreamManagement(Module):
     async def start(self) -> None:
         self._resumable: dict[str, Session] = {}
         self._managed: set[Session] = set()
+        self._ended: OrderedDict[str, tuple[JID, Management]] = OrderedDict()
         self._next_look = 0.0
         nonzas = self.server.nonzas
         nonzas[f"{NS}\nenable"] = self.enable
@@ -84,10 +94,10 @@ class StreamManagement(Module):
     # -- elements of the client
 
     def enable(self, element: Stanza, session: Session) -> None:
-        """XEP-0198 3. A second one is an error that leaves the first in force."""
+        """XEP-0198 3. A client tries once, or its stream ends."""
         if session.management is not None:
             session.connection.send(_failed("unexpected-request"))
-            return
+            raise StreamError("policy-violation", "stream management is enabled already")
         session.management = management = self.new_management(element, session)
         session.connection.send(_enabled(management))
 
@@ -126,23 +136,28 @@ class StreamManagement(Module):
     # -- resumption, XEP-0198 5
 
     def resume(self, element: Stanza, connection: ClientConnection) -> None:
-        session = self._resumable.get(element.attrs.get("previd", ""))
-        if (
-            session is None
-            or session.account.jid != connection.stream.authenticated
-            or session.management is None
-        ):
-            connection.stream.answered(_failed("item-not-found"))  # binding stays possible
-            connection.after_verb()
-            return
-        session.when_done(lambda: self._resume(session, element, connection))
+        account = connection.stream.authenticated
+        session = self._resumable_by(element, account)
+        if session is None:
+            self._refuse(connection, self._not_found(element, account))
+        elif not _is_count(element.attrs.get("h", "")):
+            self._refuse(connection, _failed_element("bad-request"))
+        else:
+            session.connection.give_way()
+            session.when_done(lambda: self._resume(session, element, connection))
+
+    def _refuse(self, connection: ClientConnection, failed: Element) -> None:
+        """Binding stays possible."""
+        connection.stream.answered(failed.to_bytes())
+        connection.after_verb()
 
     def _resume(self, session: Session, element: Stanza, connection: ClientConnection) -> None:
         """Once all is counted that came over the old connection."""
         management = session.management
-        if management is None or session.is_closed or connection.is_closed:
-            connection.stream.answered(_failed("item-not-found"))
-            connection.after_verb()
+        if connection.is_closed:
+            return
+        if management is None or session.is_closed:
+            self._refuse(connection, self._not_found(element, session.account.jid))
             return
         try:
             management.acknowledge(_h(element))
@@ -167,11 +182,10 @@ class StreamManagement(Module):
     @inline_login(NS, "resume")
     async def let_go(self, element: Element, completion: Completion) -> None:
         """The old connection ends, and all that came over it is dealt with, before anything is counted."""
-        session = self._resumable_by(element, completion)
+        session = self._resumable_by(element, completion.account.jid)
         if session is None:
             return
-        if session.detached_at is None:
-            session.connection.drop()
+        session.connection.give_way()
         is_done = asyncio.Event()
         session.when_done(is_done.set)
         await is_done.wait()
@@ -179,23 +193,35 @@ class StreamManagement(Module):
     @inline_session(NS, "resume", priority=FIRST)
     def resume_inline(self, element: Element, completion: Completion) -> Element:
         """Where it fails, binding follows if it was asked for."""
-        session = self._resumable_by(element, completion)
+        account = completion.account.jid
+        session = self._resumable_by(element, account)
         if session is None or session.management is None:
-            return _failed_element("item-not-found")
+            return self._not_found(element, account)
+        if not _is_count(element.get("h")):
+            return _failed_element("bad-request")
         management = session.management
         management.acknowledge(_h(element))
         completion.resume(session)
         completion.then.append(lambda: self._go_on(session, management))
         return E(NS, "resumed", previd=management.id, h=management.handled % MODULUS)
 
-    def _resumable_by(self, element: Element, completion: Completion) -> Session | None:
-        session = self._resumable.get(element.get("previd"))
-        return session if session and session.account.jid == completion.account.jid else None
+    def _resumable_by(self, element: Stanza | Element, account: JID | None) -> Session | None:
+        session = self._resumable.get(element.attrs.get("previd", ""))
+        return session if session is not None and session.account.jid == account else None
+
+    def _not_found(self, element: Stanza | Element, account: JID | None) -> Element:
+        """5: of a session that is over, how much it had handled, so that its client sends again only what it must."""
+        owner, management = self._ended.get(element.attrs.get("previd", ""), (None, None))
+        if management is None or owner != account:
+            return _failed_element("item-not-found")
+        return _failed_element("item-not-found", h=management.handled % MODULUS)
 
     def _go_on(self, session: Session, management: Management) -> None:
         """What the client missed."""
-        for data, _since in management.unacknowledged():
+        for position, (data, _since) in enumerate(management.unacknowledged(), 1):
             session.connection.send(data)
+            if position % REQUEST_EVERY == 0:
+                session.connection.send(REQUEST)
         if len(management):
             session.request_acknowledgement(management)
         self.server.metrics.count("resumptions")
@@ -218,7 +244,9 @@ class StreamManagement(Module):
                     session.close(StreamError("connection-timeout"))
             elif management.is_request_due:
                 session.request_acknowledgement(management)
-            elif management.requested_at is not None and now - management.requested_at > patience:
+            elif management.requested_at is not None and (
+                now - management.requested_at > patience or session.is_overfull(management)
+            ):
                 session.connection.drop()
 
     # -- the end of a session
@@ -230,11 +258,14 @@ class StreamManagement(Module):
         if management is None:
             return
         self._managed.discard(session)
-        self._resumable.pop(management.id, None)
+        if self._resumable.pop(management.id, None) is not None:
+            self._ended[management.id] = (session.account.jid, management)
+            if len(self._ended) > MAX_ENDED:
+                self._ended.popitem(last=False)
         waiting = management.clear()
         if not waiting:
             return
-        parser = StanzaParser(AUTHENTICATED)
+        parser = StanzaParser(OURS)
         for data, since in waiting:
             for stanza in parser.feed(data):
                 await self._hand_over(stanza, session, since)
@@ -246,32 +277,63 @@ class StreamManagement(Module):
         except JIDError:
             return
         account = session.account
-        stanza.to = account.jid
         if stanza.kind == "iq" and stanza.type in ("get", "set"):
             stanza.to = session.jid
             self.server.router.answer_error(stanza, StanzaError("service-unavailable"))
         if stanza.kind != "message" or stanza.type not in ("", "normal", "chat"):
             return
-        stamp = self.server.clock.now() - timedelta(seconds=max(0.0, self.server.tick - since))
         if stanza.has(MAM, "result"):
             return  # a page of the archive, which the client asks for again
-        if is_copy(stanza, account) or has_copy(stanza, account, stamp):
+        sent = self.server.clock.now() - timedelta(seconds=max(0.0, self.server.tick - since))
+        if is_copy(stanza, account) or has_copy(stanza, account, sent):
             return
-        if not any(child == f"{DELAY}\ndelay" for child in stanza.children):
-            stanza.append(delay.delay(stamp, from_=self.server.jid))
-        try:
-            waiting: Awaitable[object] | None = self.server.router.hand_out(stanza, account)
-            if waiting is not None:
-                await waiting
-        except StanzaError as problem:
-            self.server.router.answer_error(stanza, problem)
+        held = delay.held_since(stanza, self.server.domains)
+        if held is None and _went_to_others(stanza, account, since):
+            return
+        stanza.to = account.jid
+        stanza.received = held or sent
+        if held is None:
+            stanza.append(delay.delay(sent, from_=self.server.jid))
+        await self._deliver(stanza, account)
+
+    async def _deliver(self, stanza: Stanza, account: Account) -> None:
+        """To another resource or the offline store, however long the database is away; an error to the sender where
+        nobody has the message."""
+        while True:
+            try:
+                waiting: Awaitable[object] | None = self.server.router.hand_out(stanza, account)
+                if waiting is not None:
+                    await waiting
+            except StanzaError as problem:
+                if not stanza.has(STANZA_ID, "stanza-id"):  # else it stands in the archive
+                    self.server.router.answer_error(stanza, problem)
+            except DatabaseError:
+                if self.server.is_stopping:
+                    raise
+                log.warning("hand-over-waits jid=%s", account.jid)
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            return
+
+
+def _went_to_others(stanza: Stanza, account: Account, sent: float) -> bool:
+    """Whether another resource that is still there, or waits for its client, was sent the message as well: one to the
+    bare JID goes to all that are most available (RFC 6121 8.5.2.1.1). `sent`: server.tick at that moment.
+    """
+    return stanza.attrs.get("to") == account.jid.bare_str and any(
+        session.best_since is not None and session.best_since < sent for session in account.best
+    )
 
 
 def _h(element: Stanza | Element) -> int:
     text = element.attrs.get("h", "")
-    if not (text.isascii() and text.isdecimal()) or len(text) > 10 or int(text) >= MODULUS:
+    if not _is_count(text):
         raise StreamError("invalid-xml", "h is a number below 2**32")
     return int(text)
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) < MODULUS
 
 
 def _enabled(management: Management) -> bytes:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from datetime import UTC, datetime, timedelta, timezone
+from typing import TYPE_CHECKING
 
 from xmppd.protocol.element import E, Element
 from xmppd.protocol.jid import JID
 from xmppd.protocol.namespaces import DELAY
+
+if TYPE_CHECKING:
+    from xmppd.protocol.stanza import Stanza
 
 _DATETIME = re.compile(
     r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(?:Z|([+-])([01]\d|2[0-3]):([0-5]\d))", re.ASCII
@@ -49,3 +54,24 @@ def stamp_of(element: Element) -> datetime | None:
         return parse_datetime(found.get("stamp"))
     except ValueError:
         return None
+
+
+def remove(stanza: Stanza, domains: Container[str]) -> None:
+    """Take the stamps of these servers out of a stanza: nobody else says what they held back (XEP-0203 5)."""
+    if stanza.has(DELAY, "delay"):
+        children = stanza.element.children
+        kept = [child for child in children if isinstance(child, str) or not _is_of(child, domains)]
+        if len(kept) < len(children):
+            stanza.replace_children(kept)
+
+
+def held_since(stanza: Stanza, domains: Container[str]) -> datetime | None:
+    """The earliest stamp of these servers in a stanza; ask only of what passed `remove` on its way in."""
+    if not stanza.has(DELAY, "delay"):
+        return None
+    stamps = [child.get("stamp") for child in stanza.element.elements() if _is_of(child, domains)]
+    return min(map(parse_datetime, stamps), default=None)
+
+
+def _is_of(child: Element, domains: Container[str]) -> bool:
+    return child.tag == (DELAY, "delay") and child.get("from") in domains

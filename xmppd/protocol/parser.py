@@ -142,9 +142,12 @@ class StanzaParser:
         try:
             self._expat.Parse(data)
         except expat.ExpatError as problem:
-            raise _stream_error(problem) from problem
+            if not self.is_ended:  # what stands behind the stream's end tag is no part of it
+                raise _stream_error(problem) from problem
         self._fed += len(data)
         if not self._marks:
+            if self.is_ended:
+                return []
             if not self._pending:
                 self._pending += data
             self._check_rest()
@@ -152,7 +155,7 @@ class StanzaParser:
         stanzas, rest = self._cut(bytes(self._pending) if self._pending else buffer)
         if self._pending or rest:
             self._pending = bytearray(rest)
-            if rest:
+            if rest and not self.is_ended:
                 self._check_rest()
         return stanzas
 

@@ -7,6 +7,7 @@ nobody opened is delivered with a new head and the very bytes that its sender wr
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Literal
 
 from xmppd.protocol.element import Element
@@ -50,10 +51,23 @@ class Stanza:
     `from_` and `to` are set by the session and the router (RFC 6120 10.3); until then they may be None.
     """
 
-    __slots__ = ("_element", "attrs", "body", "children", "context", "from_", "kind", "sent_id", "tag", "to")
+    __slots__ = (
+        "_element",
+        "attrs",
+        "body",
+        "children",
+        "context",
+        "from_",
+        "kind",
+        "received",
+        "sent_id",
+        "tag",
+        "to",
+    )
 
     from_: JID
     to: JID
+    received: datetime  # when it first came, of one that waited in a queue of ours; unset for all others
 
     def __init__(
         self,

@@ -180,7 +180,15 @@ class Account:
         self.available = available
         self.non_negative = tuple(session for session in available if session.priority >= 0)
         top = self.non_negative[0].priority if self.non_negative else 0
+        former = self.best
         self.best = tuple(session for session in self.non_negative if session.priority == top)
+        if self.best != former:
+            for session in former:
+                if session not in self.best:
+                    session.best_since = None
+            for session in self.best:
+                if session.best_since is None:
+                    session.best_since = session.server.tick
 
     def __repr__(self) -> str:
         return f"<Account {self.jid}>"

@@ -274,13 +274,24 @@ class ClientConnection:
         self.stream.resumed(reply)
         self._write()
 
+    def give_way(self) -> None:
+        """The client has come back on another connection (XEP-0198 5): this one ends, its session is to be adopted."""
+        if not self.is_closed:
+            self.stream.close(StreamError("conflict", "resumed on another connection"))
+            self._write()
+            self.lost()
+            self.end(is_graceful=False)
+
     def adopt(self, session: Session) -> None:
-        """Carry a session that another connection had; the client is told by who calls this."""
+        """Carry a session that another connection had, which gave way; the client is told by who calls this."""
         former, session.connection = session.connection, self
         former.session = None
-        former.close(StreamError("conflict", "resumed on another connection"))
         session.detached_at = None
         self.session = session
+        self.bytes_in += former.bytes_in
+        self.bytes_out += former.bytes_out
+        if self.user_agent is NOBODY:
+            self.user_agent = former.user_agent  # XEP-0388 asks at a whole login only
         self.server.unauthenticated.discard(self)
         self.server.changes += 1
 
@@ -331,6 +342,7 @@ class ClientConnection:
             session.detached_at = self.server.tick
             self.server.changes += 1
             if not self.server.is_stopping:
+                self.server.ask(hooks.session_detached, session)
                 return
         self._end_session()
 

@@ -72,6 +72,8 @@ session_available = Hook("session_available", "session: Session")
 priority_raised = Hook("priority_raised", "session: Session")
 # A session that was available is no more; `stanza` is its last presence, made by us if it sent none.
 session_unavailable = Hook("session_unavailable", "stanza: Stanza, session: Session")
+# A session has lost its connection and waits for its client (XEP-0198 5).
+session_detached = Hook("session_detached", "session: Session")
 # A session goes on with a new connection; what its client missed has been sent (XEP-0198 5).
 session_resumed = Hook("session_resumed", "session: Session")
 # A session is over and no longer among its account's sessions.

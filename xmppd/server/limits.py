@@ -85,6 +85,18 @@ IDLE_TIMEOUT = Setting(
     minimum=timedelta(seconds=30),
     maximum=timedelta(days=1),
 )
+UNMANAGED_IDLE_TIMEOUT = Setting(
+    "c2s.idle_timeout_unmanaged",
+    timedelta,
+    timedelta(seconds=90),
+    _(
+        "The same for a client without stream management: what is sent to one that is gone without a word would be "
+        "lost to it, so this is found out sooner."
+    ),
+    label=_("Silence before a client without acknowledgements is pinged"),
+    minimum=timedelta(seconds=30),
+    maximum=timedelta(days=1),
+)
 MAX_CONNECTIONS_PER_ADDRESS = Setting(
     "c2s.max_connections_per_address",
     int,
@@ -107,7 +119,10 @@ MAX_SEND_QUEUE_BYTES = Setting(
     "c2s.max_send_queue",
     "size",
     1024 * 1024,
-    _("Bytes kept for a client that reads slower than it is written to; above it the connection is closed."),
+    _(
+        "Bytes kept for a client that reads slower than it is written to; above it the connection is closed. A client "
+        "with stream management may come back and go on."
+    ),
     label=_("Output buffer of a slow client"),
     minimum=64 * 1024,
     maximum=256 * 1024 * 1024,
@@ -128,7 +143,8 @@ MAX_QUEUED_STANZAS = Setting(
     int,
     1000,
     _(
-        "Stanzas kept for a client that has not acknowledged them; above it the session ends and they are handed over."
+        "Stanzas kept for a client that has not acknowledged them. Above it, a client that is connected is dropped and "
+        "may come back; the session of one that is not ends, and they go to other devices or the offline store."
     ),
     label=_("Unacknowledged stanzas per session"),
     minimum=50,

@@ -151,8 +151,8 @@ class Server:
         for handler in self.handlers[hook]:
             try:
                 outcome = handler(*arguments)
-            except Exception:
-                log.exception("%r: %r failed", hook, handler)
+            except Exception as problem:
+                log.exception("%r: %r failed fingerprint=%s", hook, handler, self.metrics.failed(problem))
                 continue
             if outcome is not None and outcome is not hooks.STOP:
                 self.spawn(outcome)  # type: ignore[arg-type]
@@ -202,7 +202,8 @@ class Server:
         if not task.cancelled() and (problem := task.exception()) is not None:
             if isinstance(problem, StanzaError | StreamError):
                 return
-            log.error("background task failed", exc_info=problem)
+            fingerprint = self.metrics.failed(problem)
+            log.error("background task failed fingerprint=%s", fingerprint, exc_info=problem)
 
     async def _sweep(self) -> None:
         """Once a second: time-outs of all connections in one pass instead of a timer for each."""
@@ -220,8 +221,8 @@ class Server:
         for call in self.sweeps:
             try:
                 call()
-            except Exception:
-                log.exception("sweep failed")
+            except Exception as problem:
+                log.exception("sweep failed fingerprint=%s", self.metrics.failed(problem))
 
     # -- policy of client streams (protocol.stream.c2s.Policy)
 
@@ -255,6 +256,7 @@ class Server:
             tls=bool(stream.has & Has.TLS),
             plus_types=stream.binding_types,
             allow_plain=limits.ALLOW_PLAIN.value,
+            hashes=self.authentication.hashes(stream),
         )
 
     def token_mechanisms(self, stream: ClientStream) -> Sequence[str]:
@@ -267,6 +269,7 @@ class Server:
         if extras is None:
             inline = "".join(module.login_offers(stream.binding_types) for module in self.modules)
             extras = f"<inline>{inline}</inline>" if inline else ""
+            extras += "".join(module.authentication_offers() for module in self.modules)
             self._sasl2_extras[stream.binding_types] = extras
         return extras
 
@@ -306,8 +309,8 @@ class Server:
             return _without_to(result(request, await handler(request, connection)))
         except StanzaError as problem:
             answer = error(request, problem)
-        except Exception:
-            log.exception("%r before binding failed", request)
+        except Exception as problem:
+            log.exception("%r before binding failed fingerprint=%s", request, self.metrics.failed(problem))
             answer = error(request, StanzaError("internal-server-error"))
         return _without_to(answer.to_bytes()) if answer is not None else b""
 
@@ -332,14 +335,6 @@ class Server:
             future.set_result(stanza)
 
     # -- sessions
-
-    def overflowed(self, session: Session) -> None:
-        """More is unacknowledged than may be kept: the client is given up, its stanzas are handed over."""
-        self.metrics.count("overflowed_sessions")
-        # Not from inside the delivery that noticed it.
-        asyncio.get_running_loop().call_soon(
-            session.close, StreamError("resource-constraint", "nothing is acknowledged")
-        )
 
     def session_ended(self, session: Session) -> None:
         """The session's connection is over: tell the modules, forget it."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from xmppd.protocol import delay
 from xmppd.protocol.errors import StanzaError, StreamError
 from xmppd.protocol.jid import JID, JIDError
+from xmppd.protocol.namespaces import DELAY
 from xmppd.protocol.stanza import Stanza, error
 from xmppd.protocol.stream.client_state import Holding
 from xmppd.protocol.stream.management import REQUEST, Management
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hearth.session")
 MAX_BACKLOG = 16  # stanzas that queue behind a waiting one before the client is not read any more
+OVERFLOW_SECONDS = 5.0  # in which a client must acknowledge something when too much is on its way to it
+FAR_TOO_MUCH = 4  # times what may be unacknowledged: not even for so long
+_DELAY = f"{DELAY}\ndelay"
 
 
 class Session:
@@ -36,8 +42,10 @@ class Session:
     __slots__ = (
         "_at_end",
         "_backlog",
+        "_is_given_up",
         "_is_paused",
         "account",
+        "best_since",
         "connection",
         "detached_at",
         "directed",
@@ -79,7 +87,11 @@ class Session:
         self.detached_at: float | None = None  # since when it waits for its client to come back (server.tick)
         self.holding: Holding | None = None  # what waits while nobody looks at the client (XEP-0352)
         self._backlog: deque[Stanza] | None = None  # what came while a handler waits for the database
+        self.best_since: float | None = (
+            None  # since when it is among those that take bare messages (server.tick)
+        )
         self._is_paused = False
+        self._is_given_up = False
         self._at_end: tuple[Callable[[], None], ...] = ()
 
     # -- out
@@ -118,7 +130,40 @@ class Session:
             if is_due:
                 self.request_acknowledgement(management)
         if len(management) > MAX_QUEUED_STANZAS.value or management.queued_bytes > MAX_QUEUED_BYTES.value:
-            self.server.overflowed(self)
+            self._overflow(management)
+
+    def _overflow(self, management: Management) -> None:
+        """More is unacknowledged than may be kept. A client that is there is given some seconds to say what it has: one
+        turn of the loop may bring a page of the archive or all occupants of a room.
+        """
+        if not self._is_given_up and (not self.is_attached or self.is_overfull(management)):
+            self._is_given_up = True
+            asyncio.get_running_loop().call_soon(
+                self._give_up
+            )  # not from inside the delivery that noticed it
+
+    def is_overfull(self, management: Management) -> bool:
+        """Whether a client that is there has had its time, or there is far too much."""
+        stanzas, size = MAX_QUEUED_STANZAS.value, MAX_QUEUED_BYTES.value
+        if len(management) <= stanzas and management.queued_bytes <= size:
+            return False
+        asked = management.requested_at
+        return (
+            (asked is not None and self.server.tick - asked >= OVERFLOW_SECONDS)
+            or len(management) > FAR_TOO_MUCH * stanzas
+            or management.queued_bytes > FAR_TOO_MUCH * size
+        )
+
+    def _give_up(self) -> None:
+        """Let the session wait for its client where that was agreed; one that waits already is at its end."""
+        self._is_given_up = False
+        if self.is_closed:
+            return
+        self.server.metrics.count("overflowed_sessions")
+        if self.is_attached and self.management is not None and self.management.is_resumable:
+            self.connection.drop()
+        else:
+            self.close(StreamError("resource-constraint", "nothing is acknowledged"))
 
     def request_acknowledgement(self, management: Management) -> None:
         management.requested(self.server.tick)
@@ -126,10 +171,15 @@ class Session:
 
     def close(self, error: StreamError) -> None:
         """End the session, whether its client is there or not."""
-        if self.detached_at is None:
+        if self.is_attached:
             self.connection.close(error)
         else:
             self.server.session_ended(self)
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether it has a connection that lives, as far as we know."""
+        return self.detached_at is None and not self.connection.is_closed
 
     def send_error(self, stanza: Stanza, problem: StanzaError) -> None:
         """Answer a stanza of this session by an error, where an answer is allowed."""
@@ -181,12 +231,12 @@ class Session:
             self.connection.pause_reading()
 
     async def _await(self, waiting: Awaitable[object], stanza: Stanza) -> None:
-        problem: Exception | None = None
         try:
             await waiting
-        except Exception as error:
-            problem = error
-        self._settled(stanza, problem)
+        except Exception as problem:  # in no variable that outlives this: its traceback holds this frame
+            self._settled(stanza, problem)
+        else:
+            self._settled(stanza, None)
 
     def _settled(self, stanza: Stanza, problem: Exception | None) -> None:
         """Done waiting for this stanza: count it, and go on with what queued behind it."""
@@ -221,7 +271,10 @@ class Session:
         elif isinstance(problem, StreamError):
             self.connection.close(problem)
         else:
-            log.error("%s: %r failed", self.jid, stanza, exc_info=problem)
+            fingerprint = self.server.metrics.failed(problem)
+            log.error(
+                "stanza-failed jid=%s fingerprint=%s %r", self.jid, fingerprint, stanza, exc_info=problem
+            )
             self.server.metrics.count("stanza_failures")
             if stanza.kind:
                 self.send_error(stanza, StanzaError("internal-server-error"))
@@ -254,6 +307,8 @@ class Session:
             except JIDError as problem:
                 stanza.to = self.account.jid
                 raise StanzaError("jid-malformed", str(problem)) from None
+        if _DELAY in stanza.children:
+            delay.remove(stanza, self.server.domains)
         if self.lang and "xml:lang" not in attrs:
             attrs["xml:lang"] = self.lang  # RFC 6120 8.1.5
         if self.account.blocked and self.account.blocks(stanza.to):

@@ -91,8 +91,11 @@ class Usage:
 
 
 @transaction.atomic
-def store(user_id: int, stanza_xml: str, sender: str) -> Stored | None:
-    """Keep the message. None: policy drops it; StanzaError(service-unavailable): policy bounces it."""
+def store(user_id: int, stanza_xml: str, sender: str, *, received: datetime | None = None) -> Stored | None:
+    """Keep the message. None: policy drops it; StanzaError(service-unavailable): policy bounces it.
+
+    `received`: when it first came, if that is not now.
+    """
     if POLICY.value != "store":
         return _refuse(POLICY.value)
     size = len(stanza_xml.encode())
@@ -100,7 +103,11 @@ def store(user_id: int, stanza_xml: str, sender: str) -> Stored | None:
     if used.messages >= MAX_MESSAGES.value or used.bytes + size > QUOTA.value:
         return _refuse(WHEN_FULL.value)
     message = OfflineMessage.objects.create(
-        user_id=user_id, stanza=stanza_xml, size=size, sender=sender[:MAX_JID_CHARS]
+        user_id=user_id,
+        stanza=stanza_xml,
+        size=size,
+        sender=sender[:MAX_JID_CHARS],
+        created=received or timezone.now(),
     )
     return Stored(message.id, message.created)
 

@@ -25,6 +25,7 @@ log = logging.getLogger("hearth.tcp")
 LINGER_SECONDS = 1.0  # how long a peer may take to close its side after we closed ours
 ABORT_SECONDS = 10.0  # how long our last words may wait to be read
 BACKLOG = 1024
+DEAD_AFTER_MS = 120_000  # a peer whose kernel acknowledges nothing for so long is gone
 
 
 class Flusher:
@@ -60,6 +61,7 @@ class TCPClient(ClientConnection, asyncio.Protocol):
         "_quota",
         "_quota_tick",
         "_tls",
+        "_tls_names",
         "_transport",
     )
 
@@ -69,6 +71,7 @@ class TCPClient(ClientConnection, asyncio.Protocol):
         self._certificate = listener.certificate
         self._transport: asyncio.Transport | None = None
         self._tls: TLS | None = None
+        self._tls_names = ("", "")  # version and cipher, of a connection that is over
         self._out: list[bytes] = []
         self._is_congested = False
         self._is_throttled = False
@@ -145,6 +148,7 @@ class TCPClient(ClientConnection, asyncio.Protocol):
         self.server.connections.discard(self)
         self._listener.forget(self)
         self._out.clear()
+        self._tls_names = self.tls_version, self.tls_cipher
         self._tls = None
         self._transport = None
 
@@ -184,12 +188,21 @@ class TCPClient(ClientConnection, asyncio.Protocol):
         return self._is_congested
 
     def _check_queue(self) -> None:
-        """A reader slower than its writers: the queue is bounded (F11)."""
+        """A reader slower than its writers: the queue is bounded. A session that may be resumed waits for it."""
         transport = self._transport
-        if transport is not None and transport.get_write_buffer_size() > limits.MAX_SEND_QUEUE_BYTES.value:
-            log.info("slow-reader jid=%s ip=%s", self.session.jid if self.session else "-", self.address)
-            self.server.metrics.count("slow_readers")
+        if (
+            transport is None
+            or self.is_closed
+            or transport.get_write_buffer_size() <= limits.MAX_SEND_QUEUE_BYTES.value
+        ):
+            return
+        session = self.session
+        log.info("slow-reader jid=%s ip=%s", session.jid if session else "-", self.address)
+        self.server.metrics.count("slow_readers")
+        if session is not None and session.management is not None and session.management.is_resumable:
             self.drop()
+        else:
+            self.close(StreamError("resource-constraint", "too much waits to be read"))
 
     def drop(self) -> None:
         transport = self._transport
@@ -228,11 +241,11 @@ class TCPClient(ClientConnection, asyncio.Protocol):
 
     @property
     def tls_version(self) -> str:
-        return self._tls.version if self._tls is not None else ""
+        return self._tls.version if self._tls is not None else self._tls_names[0]
 
     @property
     def tls_cipher(self) -> str:
-        return self._tls.cipher if self._tls is not None else ""
+        return self._tls.cipher if self._tls is not None else self._tls_names[1]
 
     def end(self, *, is_graceful: bool) -> None:
         self.flush()
@@ -300,6 +313,9 @@ class Listener:
         """Bind ("" = every interface; port 0 = any free one) and return the port. Raises OSError."""
         loop = asyncio.get_running_loop()
         sockets = bind(host, port)
+        for sock in sockets:
+            if hasattr(socket, "TCP_USER_TIMEOUT"):  # RFC 5482; what is accepted inherits it
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_AFTER_MS)
         try:
             self._server = await loop.create_server(lambda: TCPClient(self), sock=sockets[0], backlog=BACKLOG)
         except BaseException:
