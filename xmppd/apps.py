@@ -8,6 +8,7 @@ class XmppdConfig(AppConfig):
     verbose_name = "XMPP service"
 
     def ready(self) -> None:
-        from xmppd.services import roster
+        from xmppd.services import devices, roster
 
         roster.watch_deletions()
+        devices.watch_tokens()

@@ -47,6 +47,7 @@ from accounts.services.users import (
     record_seen,
     set_password,
     set_role,
+    set_scram_keys,
     unlock_user,
     update_user,
 )
@@ -91,6 +92,7 @@ __all__ = [
     "set_members",
     "set_password",
     "set_role",
+    "set_scram_keys",
     "unblock",
     "unlock_user",
     "update_group",

@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
+from collections.abc import Collection
 from datetime import timedelta
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from accounts import audit, credentials, throttle
 from accounts.audit import Actor
 from accounts.models import LoginLink, User
+from xmppd.bus.channel import publish
+from xmppd.bus.messages import CredentialsUpgraded
+from xmppd.protocol.sasl.base import ScramKeys
 
 log = logging.getLogger("hearth.auth")
 
@@ -60,10 +65,68 @@ def authenticate(
         log_failure(account, address, mechanism, service, "no-role")
         raise LoginRefused("no-role")
     login_succeeded(account=account, address=address)
-    if credentials.must_update(user.password):
-        user.password = credentials.encode_password(password)
-        user.save(update_fields=["password"])
+    user.password = _updated(user.pk, account, user.password, password)
     return user
+
+
+def check_password(user_id: int, jid: str, encoded: str | None, password: str) -> bool:
+    """Whether the password is right; `encoded` None: no such account, at the same cost. What is kept of a right one
+    is completed on the way.
+    """
+    if not credentials.check_password(encoded, password) or encoded is None:
+        return False
+    _updated(user_id, jid, encoded, password)
+    return True
+
+
+def _updated(user_id: int, jid: str, encoded: str, password: str) -> str:
+    """The column's value with all hashes that we keep, as strong as today. The password stays what it was: sessions
+    and tokens go on.
+    """
+    if not credentials.must_update(encoded):
+        return encoded
+    try:
+        new = credentials.updated(encoded, password)
+        with transaction.atomic():
+            # Not over a password that was set meanwhile.
+            if User.objects.filter(pk=user_id, password=encoded).update(password=new):
+                publish(CredentialsUpgraded(user_id=user_id, jid=jid))
+                return new
+    except (DatabaseError, ValueError) as problem:  # no reason to refuse who knows the password
+        log.warning("the password of %s could not be stored anew: %s", jid, problem)
+    return encoded
+
+
+@transaction.atomic
+def add_scram_keys(user_id: int, hash_name: str, keys: ScramKeys, *, identity: str, actor: Actor) -> bool:
+    """Keep one more hash of the account's password, which its client made (XEP-0480). False where the password is
+    not the one of this `credentials.identity` any more. Raises ValueError for what cannot be keys.
+    """
+    user = User.objects.select_for_update(of=("self",)).filter(pk=user_id).first()
+    if user is None or credentials.identity(user.password) != identity:
+        return False
+    if credentials.scram_keys(user.password, hash_name) is not None:
+        return True  # another device was faster
+    before = ", ".join(credentials.hashes_of(user.password))
+    user.password = credentials.with_keys(user.password, hash_name, keys)
+    user.save(update_fields=["password"])
+    after = ", ".join(credentials.hashes_of(user.password))
+    audit.record(actor, "credentials-upgraded", user.jid, before={"hashes": before}, after={"hashes": after})
+    publish(CredentialsUpgraded(user_id=user.pk, jid=user.jid))
+    return True
+
+
+def incomplete_credentials(user_ids: Collection[int] | None = None) -> dict[str, tuple[str, ...]]:
+    """{bare JID: hashes that are kept} of the accounts with a password that lacks some, of all or of these."""
+    found = User.objects.filter(Q(("password__contains", "$$")) | Q(("password__endswith", "$")))
+    if user_ids is not None:
+        found = found.filter(pk__in=user_ids)
+    rows = found.values_list("username", "domain__name", "password").iterator()
+    return {
+        f"{username}@{domain}": hashes
+        for username, domain, password in rows
+        if (hashes := credentials.hashes_of(password))
+    }
 
 
 def may_try(*, account: str, address: str, mechanism: str, service: str) -> None:

@@ -23,6 +23,7 @@ from accounts.models import Domain, User
 from accounts.registry import Setting
 from accounts.services.checks import actor_role, clean_text, invalid, require_manages
 from accounts.services.domains import primary_domain
+from accounts.signals import tokens_ended
 from xmppd.bus.channel import publish
 from xmppd.bus.messages import (
     PasswordChanged,
@@ -34,6 +35,7 @@ from xmppd.bus.messages import (
     UserUnlocked,
 )
 from xmppd.protocol.jid import JIDError, prepare_local
+from xmppd.protocol.sasl.base import ScramKeys
 
 MIN_NAME_CHARS = 4  # of a user name that no password may contain
 MIN_LENGTH = Setting(
@@ -134,8 +136,23 @@ def set_password(
     with transaction.atomic():
         user.password = encoded
         user.save(update_fields=["password"])
+        tokens_ended.send(User, user_id=user.pk, before=None)
         audit.record(actor, "password-changed", user.jid)
         publish(PasswordChanged(user_id=user.pk, jid=user.jid, keep=keep))
+    return user
+
+
+@transaction.atomic
+def set_scram_keys(user: User, keys: Mapping[str, ScramKeys], *, actor: Actor) -> User:
+    """Give the password that another server kept as these keys, {"sha1" | "sha256" | "sha512": keys}; one hash is
+    enough. All sessions of the account end. Raises ValueError for what cannot be keys.
+    """
+    require_manages(actor, user, self_too=True)
+    user.password = credentials.encode_keys(keys)
+    user.save(update_fields=["password"])
+    tokens_ended.send(User, user_id=user.pk, before=None)
+    audit.record(actor, "password-changed", user.jid, detail=", ".join(sorted(keys)))
+    publish(PasswordChanged(user_id=user.pk, jid=user.jid))
     return user
 
 
@@ -182,6 +199,7 @@ def lock_user(
     user.save(update_fields=["locked_from", "locked_until", "lock_reason"])
     audit.record(actor, "user-locked", user.jid, before=before, after=_lock_facts(user))
     if locked_from <= now:
+        tokens_ended.send(User, user_id=user.pk, before=None)
         publish(UserLocked(user_id=user.pk, jid=user.jid))
     return user
 
@@ -191,6 +209,8 @@ def unlock_user(user: User, *, actor: Actor) -> User:
     require_manages(actor, user)
     if user.locked_from is None:
         return user
+    if user.locked_from <= timezone.now():  # a lock that began by itself has ended them too
+        tokens_ended.send(User, user_id=user.pk, before=user.locked_from)
     before = _lock_facts(user)
     user.locked_from = user.locked_until = None
     user.lock_reason = ""

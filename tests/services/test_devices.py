@@ -40,7 +40,7 @@ def issue(user, agent=PHONE, mechanism=NONE):
 
 
 def tokens(user, agent=PHONE, mechanism=NONE):
-    return [token.text for token in devices.tokens(user.pk, agent, mechanism, user.password)]
+    return [token.text for token in devices.tokens(user.pk, agent, mechanism)]
 
 
 # -- devices

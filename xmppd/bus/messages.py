@@ -56,6 +56,14 @@ class PasswordChanged(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class CredentialsUpgraded(Message):
+    """The same password is kept in more or stronger forms: nobody has to log in again."""
+
+    user_id: int
+    jid: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceRevoked(Message):
     """A client is signed out: its sessions end. `agent` is the hash of its id; "" stands for all that have one."""
 

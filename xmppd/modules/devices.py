@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from django.utils.formats import date_format
@@ -13,7 +14,7 @@ from django.utils.translation import gettext_lazy
 
 from accounts import services
 from xmppd.bus import channel
-from xmppd.bus.messages import DeviceRevoked, Message, PasswordChanged, UserLocked
+from xmppd.bus.messages import DeviceRevoked, Message
 from xmppd.modules.adhoc import AdHoc, Ask, Call, Command, Done, Values
 from xmppd.protocol.dataforms import Field, Form, Option
 from xmppd.protocol.errors import StanzaError, StreamError
@@ -38,8 +39,6 @@ class Devices(Module):
         self._loop = asyncio.get_running_loop()
         self._ends: list[Callable[[], None]] = [
             channel.subscribe(DeviceRevoked, lambda message: self._call(self._revoked, message)),
-            channel.subscribe(PasswordChanged, lambda message: self._call(self._forget_tokens, message)),
-            channel.subscribe(UserLocked, lambda message: self._call(self._forget_tokens, message)),
         ]
         self.server.module(AdHoc).add(
             Command(f"{NS}#list", gettext_lazy("My devices"), self._list),
@@ -89,14 +88,16 @@ class Devices(Module):
         for session in list(account.sessions.values()) if account else []:
             if _is_of(session.connection, message.agent):
                 session.close(gone)
-        for connection in list(self.server.connections):  # logged in, nothing bound yet
-            who = connection.account
-            is_waiting = who is not None and connection.session is None and who.jid.bare_str == message.jid
-            if is_waiting and _is_of(connection, message.agent):
+        for connection in list(self.server.unauthenticated):  # nothing bound yet, or about to log in
+            who = connection.candidate
+            if who is not None and who.jid.bare_str == message.jid and _is_of(connection, message.agent):
                 connection.close(gone)
+        self.server.spawn(self._forget(message, self.server.clock.now()))
 
-    def _forget_tokens(self, message: PasswordChanged | UserLocked) -> None:
-        self.server.spawn(db(devices.forget_tokens, message.user_id))
+    async def _forget(self, message: DeviceRevoked, until: datetime) -> None:
+        """What was seen of the device just before waits to be written, or is being written: it is not to come back."""
+        await self._rows.flush()
+        await db(devices.forget_seen, message.user_id, message.agent, until)
 
     # -- what a user can do
 

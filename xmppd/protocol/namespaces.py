@@ -27,6 +27,8 @@ XBOSH = "urn:xmpp:xbosh"  # XEP-0206
 
 # Negotiation after RFC 6120
 SASL2 = "urn:xmpp:sasl:2"  # XEP-0388
+SASL_UPGRADE = "urn:xmpp:sasl:upgrade:0"  # XEP-0480
+SCRAM_UPGRADE = "urn:xmpp:scram-upgrade:0"  # XEP-0480 3
 SASL_CHANNEL_BINDING = "urn:xmpp:sasl-cb:0"  # XEP-0440
 BIND2 = "urn:xmpp:bind:0"  # XEP-0386
 FAST = "urn:xmpp:fast:0"  # XEP-0484

@@ -10,17 +10,17 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from django.conf import settings
 
 from accounts import throttle
-from accounts.credentials import ScramPasswordHasher, check_password, scram_keys
-from accounts.services.login import log_failure
+from accounts.credentials import ScramPasswordHasher, challenge_keys, identity
+from accounts.services.login import check_password, log_failure
 from xmppd.protocol import sasl
-from xmppd.protocol.errors import SASLError
-from xmppd.protocol.jid import JID
+from xmppd.protocol.errors import SASLError, StreamError
+from xmppd.protocol.jid import JID, JIDError
 from xmppd.protocol.sasl.base import (
     Challenge,
     Credentials,
@@ -31,10 +31,12 @@ from xmppd.protocol.sasl.base import (
     Step,
 )
 from xmppd.protocol.sasl.scram import downgrade_protection
+from xmppd.server import upgrade
 from xmppd.server.completion import Completion
 from xmppd.services.db import db
 
 if TYPE_CHECKING:
+    from xmppd.protocol.element import Element
     from xmppd.protocol.stream.c2s import ClientStream
     from xmppd.protocol.stream.events import AuthRequested
     from xmppd.server.account import Account
@@ -59,7 +61,24 @@ class Authentication:
         self.server = server
         self.secret = settings.SECRET_KEY.encode()
         self.tokens: TokenStore | None = None
+        # {bare JID: hashes of which it has keys} of accounts that lack some; see modules/sasl_upgrade.py.
+        self.incomplete: dict[str, tuple[str, ...]] = {}
+        self.common_hashes: Sequence[str] = sasl.ALL_HASHES  # of which all accounts have keys
         self._proven: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def hashes(self, stream: ClientStream) -> Sequence[str]:
+        """XEP-0388 2.1: the SCRAM hashes for the account that the header names, or, where it names none, those that
+        all accounts have. A name without account gets what most have.
+        """
+        if not self.incomplete:
+            return sasl.ALL_HASHES
+        try:
+            who = JID.parse(stream.claimed) if stream.claimed else None
+        except JIDError:
+            who = None
+        if who is not None and who.local:
+            return self.incomplete.get(who.bare_str, sasl.ALL_HASHES)
+        return self.common_hashes
 
     async def account(self, jid: JID, address: str) -> Account | None:
         """The account, or None, always after the same time: it tells neither existence nor what stands in memory."""
@@ -81,15 +100,19 @@ class Authentication:
 
 
 class Login:
-    """One attempt on one connection, driven by the events of its stream."""
+    """One attempt on one connection, driven by the events of its stream. `credential` is what the account's password
+    column held when the proof was looked at.
+    """
 
-    __slots__ = ("account", "connection", "mechanism", "request", "server")
+    __slots__ = ("_upgrade", "account", "connection", "credential", "mechanism", "request", "server")
 
     def __init__(self, connection: ClientConnection, event: AuthRequested) -> None:
         self.request = event.request
         self.connection = connection
         self.server = connection.server
         self.account: Account | None = None
+        self.credential = ""
+        self._upgrade: upgrade.Upgrade | None = None
         self.mechanism = self._mechanism(event.mechanism, connection.stream)
 
     def _mechanism(self, name: str, stream: ClientStream) -> Mechanism:
@@ -109,11 +132,33 @@ class Login:
     def respond(self, data: bytes) -> None:
         self._do(self.mechanism.respond, data)
 
-    def _do(self, method: object, argument: object) -> None:
+    def begin_task(self, name: str) -> None:
+        """XEP-0388 2.6.3, as the client's answer to <continue/>."""
+        assert self._upgrade is not None
         try:
-            self._advance(method(argument))  # type: ignore[operator]
+            self._upgrade.begin(name)
         except SASLError as error:
-            self._fail(error)
+            self.fail(error)
+
+    def finish_task(self, element: Element) -> None:
+        assert self._upgrade is not None
+        try:
+            self._upgrade.finish(element)
+        except SASLError as error:
+            self.fail(error)
+
+    def _do(self, method: Callable[[Any], Step], argument: object) -> None:
+        try:
+            self._advance(method(argument))
+        except SASLError as error:
+            self.fail(error)
+        except Exception:
+            # Whatever breaks, the client is told: it would wait until the time for logins is over.
+            log.exception("login on %s", self.connection)
+            if self.connection.account is None:
+                self.fail(SASLError("temporary-auth-failure"))
+            else:  # what broke is what the client sent behind its login
+                self.connection.close(StreamError("internal-server-error"))
 
     def _advance(self, step: Step) -> None:
         if isinstance(step, Challenge):
@@ -133,10 +178,14 @@ class Login:
         account = self.server.authentication.proven_account(self.jid, self.connection.address)
         if account is not None and isinstance(step, NeedKeys) and not settings.CONFIG.redis_url:
             self._check_throttle(throttle.check(account.jid.bare_str, self.connection.address))
-            self.account = account
-            self._do(self.mechanism.supply, scram_keys(account.password, step.hash_name))
+            self._know(account)
+            self._do(self.mechanism.supply, challenge_keys(account.password, step.hash_name))
         else:
             self.server.spawn(self._look_up_later(step))
+
+    def _know(self, account: Account | None) -> None:
+        self.account = account
+        self.credential = account.password if account is not None else ""
 
     async def _look_up_later(self, step: Step) -> None:
         try:
@@ -145,33 +194,40 @@ class Login:
             is_remote = bool(settings.CONFIG.redis_url)
             self._check_throttle(await db(throttle.check, *who) if is_remote else throttle.check(*who))
             account = await self.server.authentication.account(self.jid, self.connection.address)
+            self._know(account)
             credentials = await self._credentials(step, account)
-            self.account = account
             if not self.connection.is_closed:
                 self._do(self.mechanism.supply, credentials)
         except SASLError as error:
-            self._fail(error)
+            self.fail(error)
         except Exception:
             log.exception("login on %s", self.connection)
-            self._fail(SASLError("temporary-auth-failure"))
+            self.fail(SASLError("temporary-auth-failure"))
 
     async def _credentials(self, step: Step, account: Account | None) -> Credentials:
-        encoded = account.password if account else None
         if isinstance(step, NeedKeys):
-            return scram_keys(encoded, step.hash_name) if encoded is not None else None
+            return challenge_keys(account.password, step.hash_name) if account is not None else None
         assert isinstance(step, NeedPasswordCheck)
-        return await db(check_password, encoded, step.password)
+        user_id, encoded = (account.id, account.password) if account is not None else (0, None)
+        return await db(check_password, user_id, self.jid.bare_str, encoded, step.password)
 
     def _check_throttle(self, wait_seconds: float) -> None:
         if wait_seconds > 0:
             raise SASLError("temporary-auth-failure", "Too many failed logins, try again later")
 
     def _finish(self, data: bytes | None) -> None:
+        """The mechanism is content."""
+        self._admit(data)
+
+    def _admit(self, data: bytes | None) -> None:
+        """Whether the account may log in, as it is now. Raises SASLError."""
         account = self.account
         assert account is not None
         if account.is_stale:
-            # Changed or deleted while it logged in: what was proved may not hold any more.
-            raise SASLError("temporary-auth-failure")
+            self.server.spawn(self._admit_later(account, data))
+            return
+        if not self.is_still_proved(account):
+            raise SASLError("not-authorized")
         if account.is_locked(self.server.clock.now()):
             raise SASLError("account-disabled")  # told only to who knows the password
         if self.request is not None and not self.connection.stream.is_claimed_by(account.jid):
@@ -182,10 +238,40 @@ class Login:
         self.server.metrics.count("logins")
         if self.request is None:
             self.connection.logged_in(account, self.mechanism, data)
+            return
+        tasks = upgrade.wanted(self.request, self.credential, self.mechanism.name)
+        if tasks:
+            self._upgrade = upgrade.Upgrade(self, tasks)
+            self._upgrade.start(data)
         else:
-            self.server.spawn(Completion(self.connection, account, self, data, self.request).run())
+            self.server.spawn(self.complete(data))
 
-    def _fail(self, error: SASLError) -> None:
+    async def _admit_later(self, proved: Account, data: bytes | None) -> None:
+        """It was written to while it logged in: read again, it must still be the one that was proved."""
+        try:
+            account = await self.server.directory.load(proved.jid)
+            if account is None or account.id != proved.id:
+                raise SASLError("not-authorized")
+            self.account = account
+            if not self.connection.is_closed:
+                self._admit(data)
+        except SASLError as error:
+            self.fail(error)
+        except Exception:
+            log.exception("login on %s", self.connection)
+            self.fail(SASLError("temporary-auth-failure"))
+
+    def is_still_proved(self, account: Account) -> bool:
+        """Whether it has the password by which it logs in, in whatever form that is kept by now."""
+        return account.password == self.credential or identity(account.password) == identity(self.credential)
+
+    async def complete(self, data: bytes | None) -> None:
+        """XEP-0388: what the client asked for beside the login, and <success/>."""
+        assert self.account is not None
+        assert self.request is not None
+        await Completion(self.connection, self.account, self, data, self.request).run()
+
+    def fail(self, error: SASLError) -> None:
         if self.connection.is_closed:
             return
         self.server.metrics.count("failed_logins")

@@ -90,8 +90,7 @@ class Completion:
         if connection.is_closed:
             return
         if problem is not None:
-            connection.stream.auth_failed(problem)
-            connection.after_verb()
+            self.login.fail(problem)
             return
         connection.authenticated(self)
         answers += self._take_session()
@@ -120,6 +119,8 @@ class Completion:
             if account is None or account.id != self.account.id:
                 return SASLError("not-authorized")
             self.account = account
+        if not self.login.is_still_proved(self.account):
+            return SASLError("not-authorized")
         return SASLError("account-disabled") if self.account.is_locked(self.server.clock.now()) else None
 
     def _take_session(self) -> list[Element | None]:

@@ -211,6 +211,10 @@ class Module:
         """What this module adds to <inline/> in <authentication/> (XEP-0388), for these channel bindings."""
         return ""
 
+    def authentication_offers(self) -> str:
+        """What this module adds to <authentication/> (XEP-0388) beside <inline/>; called now and then."""
+        return ""
+
     def domain_forms(self) -> Sequence[Element]:
         """Extended disco#info of the domain (XEP-0128); called for each request."""
         return ()

@@ -44,7 +44,7 @@ class TokenLogin(Login):
         try:
             self._read_request()
         except SASLError as error:
-            self._fail(error)
+            self.fail(error)
         else:
             super().start(initial)
 
@@ -63,9 +63,9 @@ class TokenLogin(Login):
     async def _credentials(self, step: Step, account: Account | None) -> Credentials:
         """For a name without account too something is looked for, and found as little."""
         assert self.request is not None
-        user_id, password = (account.id, account.password) if account else (0, "")
         agent = devices.agent_key(self.request.user_agent.id)
-        self._tokens = await db(devices.tokens, user_id, agent, self.mechanism.name, password)
+        user_id = account.id if account else 0
+        self._tokens = await db(devices.tokens, user_id, agent, self.mechanism.name)
         return [token.text for token in self._tokens]
 
     @property
@@ -77,18 +77,18 @@ class TokenLogin(Login):
     def _finish(self, data: bytes | None) -> None:
         token = self.token
         if token.is_used and not token.has_others and self._count is None and not self.is_last:
-            super()._finish(data)  # there is nothing to write
+            self._admit(data)  # there is nothing to write
         else:
-            self.server.spawn(self._finish_later(token, data))
+            self.server.spawn(self._use(token, data))
 
-    async def _finish_later(self, token: devices.Token, data: bytes | None) -> None:
+    async def _use(self, token: devices.Token, data: bytes | None) -> None:
         try:
             if not await db(devices.use, token, count=self._count, invalidate=self.is_last):
                 raise SASLError("not-authorized")
             if not self.connection.is_closed:
-                super()._finish(data)
+                self._admit(data)
         except SASLError as error:
-            self._fail(error)
+            self.fail(error)
         except Exception:
             log.exception("login on %s", self.connection)
-            self._fail(SASLError("temporary-auth-failure"))
+            self.fail(SASLError("temporary-auth-failure"))

@@ -1,8 +1,9 @@
 """The devices of an account, and the tokens by which they log in again (XEP-0484).
 
 A token is an HMAC, with the server's secret key, over what its row says. Who has read the database but not that key
-(it stands in HEARTH_HOME) can log in with none; and since the row names the password's keys of its day, a new password
-ends all tokens, whoever set it and however.
+(it stands in HEARTH_HOME) can log in with none; and since the row names the password of its day, a new password ends
+all tokens, whoever set it and however. So does a lock of the account: each token is looked at when it is used, whatever
+was told, or not told, to the server before.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts import audit
 from accounts.audit import Actor
+from accounts.credentials import identity
 from accounts.models import User
 from accounts.services.checks import clean_text, require_manages
+from accounts.signals import tokens_ended
 from xmppd.bus.channel import publish
 from xmppd.bus.messages import DeviceRevoked
 from xmppd.models import Device, DeviceToken
@@ -136,14 +139,19 @@ def _forget_oldest(user_id: int) -> None:
         Device.objects.filter(pk__in=ids).delete()
 
 
+def forget_seen(user_id: int, agent: str, until: datetime) -> int:
+    """Delete what was written of a device ("" = of all) after it was signed out, though seen before; the number."""
+    found = Device.objects.filter(user_id=user_id, last_seen__lte=until)
+    if agent:
+        found = found.filter(agent=agent)
+    return found.delete()[0]
+
+
 def list_devices(user_id: int) -> list[Entry]:
     """The devices of an account, the last seen first."""
     devices = Device.objects.filter(user_id=user_id).order_by("-last_seen", "-pk")
-    password = User.objects.filter(pk=user_id).values_list("password", flat=True).first() or ""
-    alive = DeviceToken.objects.filter(
-        device__user_id=user_id, credential=credential_of(password), expires__gt=timezone.now()
-    )
-    expires = dict(alive.order_by("expires").values_list("device_id", "expires"))
+    tokens = DeviceToken.objects.select_related("device__user").filter(device__user_id=user_id)
+    expires = {row.device_id: row.expires for row in tokens.order_by("expires") if _is_good(row)}
     return [
         Entry(
             device.pk,
@@ -216,26 +224,51 @@ def revoke_all(user: User, *, actor: Actor) -> int:
 # -- tokens
 
 
+def watch_tokens() -> None:
+    """Have tokens end in the transaction that changes a password or locks an account, whichever process it is in."""
+    tokens_ended.connect(_tokens_ended, dispatch_uid="devices")
+
+
+def _tokens_ended(user_id: int, before: datetime | None, **_signal: object) -> None:
+    forget_tokens(user_id, before=before)
+
+
+def forget_tokens(user_id: int, *, before: datetime | None = None) -> int:
+    """End the tokens of an account, or those issued before this time; the number of rows."""
+    found = DeviceToken.objects.filter(device__user_id=user_id)
+    if before is not None:
+        found = found.filter(created__lt=before)
+    return found.delete()[0]
+
+
 def credential_of(password_encoded: str) -> str:
-    """A fingerprint of what the account's password column holds."""
-    return hashlib.sha256(password_encoded.encode()).hexdigest()[:32]
+    """A fingerprint of the account's password; the same while only the form changes in which it is kept."""
+    return hashlib.sha256(identity(password_encoded).encode()).hexdigest()[:32]
 
 
-def tokens(user_id: int, agent: str, mechanism: str, password_encoded: str) -> list[Token]:
+def tokens(user_id: int, agent: str, mechanism: str) -> list[Token]:
     """Those that this device may log in with by this mechanism, the newest first."""
-    rows = list(
-        DeviceToken.objects.filter(
-            device__user_id=user_id,
-            device__agent=agent,
-            credential=credential_of(password_encoded),
-            expires__gt=timezone.now(),
-        ).order_by("-expires", "-pk")
+    found = DeviceToken.objects.select_related("device__user").filter(
+        device__user_id=user_id, device__agent=agent
     )
+    rows = [row for row in found.order_by("-expires", "-pk") if _is_good(row)]
     return [
         Token(row.pk, _text(row, user_id, agent), row.created, row.expires, row.is_used, len(rows) > 1)
         for row in rows
         if row.mechanism == mechanism
     ]
+
+
+def _is_good(row: DeviceToken) -> bool:
+    """Not expired; of the password of today; and the account has not been locked since."""
+    user, now = row.device.user, timezone.now()
+    was_locked = user.locked_from is not None and row.created < user.locked_from <= now
+    return (
+        row.expires > now
+        and row.credential == credential_of(user.password)
+        and not was_locked
+        and not user.is_locked(now)
+    )
 
 
 @transaction.atomic
@@ -276,11 +309,6 @@ def use(token: Token, *, count: int | None = None, invalidate: bool = False) -> 
     ended = list(siblings.filter(expires__lte=token.expires).values_list("pk", flat=True))
     DeviceToken.objects.filter(pk__in=[*ended, *([token.id] if invalidate else [])]).delete()
     return True
-
-
-def forget_tokens(user_id: int) -> int:
-    """End all tokens of an account; the number of rows."""
-    return DeviceToken.objects.filter(device__user_id=user_id).delete()[0]
 
 
 def _text(row: DeviceToken, user_id: int, agent: str) -> str:

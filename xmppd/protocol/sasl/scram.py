@@ -155,6 +155,11 @@ def hash_of(mechanism: str) -> str:
     return HASHES[mechanism.removeprefix("SCRAM-").removesuffix("-PLUS")]
 
 
+def digest_size(hash_name: str) -> int:
+    """Bytes of this hash, and of all that SCRAM makes with it."""
+    return hashlib.new(hash_name).digest_size
+
+
 def downgrade_protection(
     mechanism: str, mechanisms: Collection[str], binding_types: Collection[str] | None
 ) -> tuple[str, str]:

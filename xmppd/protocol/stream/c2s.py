@@ -13,6 +13,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 
+from xmppd.protocol.element import Element
 from xmppd.protocol.errors import SASLError, StanzaError, StreamError
 from xmppd.protocol.jid import JID, JIDError, prepare_domain
 from xmppd.protocol.namespaces import (
@@ -38,6 +39,8 @@ from xmppd.protocol.stream.events import (
     Event,
     Policy,
     StartTLS,
+    TaskChosen,
+    TaskData,
 )
 from xmppd.protocol.stream.features import Has
 from xmppd.protocol.writer import escape_attr, write
@@ -51,6 +54,7 @@ class ClientStream:
 
     __slots__ = (
         "_auth_failures",
+        "_expected",
         "_header",
         "_input",
         "_is_waiting",
@@ -88,6 +92,7 @@ class ClientStream:
         self.is_header_sent = False
         self._auth_failures = 0
         self._profile = ""  # namespace of the login under way: SASL or SASL2
+        self._expected = "response"  # what its client has to send next
         self._is_waiting = False
         self._input = b""
         self._output: list[bytes] = []
@@ -317,13 +322,18 @@ class ClientStream:
             SASL2, element.get("mechanism"), sasl2.initial_response(element), sasl2.Request.read(element)
         )
 
-    def _on_exchange(self, profile: str, name: str, stanza: Stanza) -> AuthResponse | None:
+    def _on_exchange(
+        self, profile: str, name: str, stanza: Stanza
+    ) -> AuthResponse | TaskChosen | TaskData | None:
         if name == "abort":
             self._refuse(profile, SASLError("aborted"))
-        elif name != "response":
-            raise StreamError("unsupported-stanza-type")
+        elif name != self._expected:
+            raise StreamError("unsupported-stanza-type")  # XEP-0388 2.4
         elif self._profile != profile:
             self._refuse(profile, SASLError("malformed-request"))
+        elif name != "response":
+            self._is_waiting = True
+            return TaskChosen(stanza.element.get("task")) if name == "next" else TaskData(stanza.element)
         else:
             data = self._decode(stanza.element.text.strip())
             if self._profile:
@@ -343,7 +353,7 @@ class ClientStream:
             # Only what this stream was offered (Openfire OF-3273)
             self._refuse(profile, SASLError("invalid-mechanism"))
             return None
-        self._profile = profile
+        self._profile, self._expected = profile, "response"
         initial = self._decode(text)
         if not self._profile:
             return None
@@ -362,6 +372,17 @@ class ClientStream:
 
     def auth_challenge(self, data: bytes) -> None:
         self._write(f"<challenge xmlns='{self._profile}'>{encode_payload(data or None)}</challenge>")
+        self._is_waiting = False
+
+    def auth_continue(self, data: bytes | None, task: str) -> None:
+        """XEP-0388 2.6.3: `data` goes along with the proof; the client has to begin this task next."""
+        self._write(sasl2.continuation(data, task))
+        self._expected = "next"
+        self._is_waiting = False
+
+    def task_data(self, content: Element) -> None:
+        self._write(sasl2.task_data(content))
+        self._expected = "task-data"
         self._is_waiting = False
 
     def auth_succeeded(self, account: JID, data: bytes | None = None) -> None:
@@ -394,7 +415,7 @@ class ClientStream:
 
     def _refuse(self, profile: str, error: SASLError) -> None:
         self._write(write(error.to_element(profile), CLIENT))
-        self._profile = ""
+        self._profile, self._expected = "", "response"
         self._is_waiting = False
         self._auth_failures += 1
         if self._auth_failures >= self._policy.max_auth_failures:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from xmppd.protocol.element import Element
 from xmppd.protocol.errors import StreamError
 from xmppd.protocol.parser import ParserPool
 from xmppd.protocol.stanza import Stanza
@@ -24,7 +25,8 @@ class StartTLS:
 class AuthRequested:
     """`initial` is None when there was no initial response; `request` is None in the profile of RFC 6120.
 
-    Answer: auth_challenge, auth_failed, and for success auth_succeeded, or in XEP-0388 login_completed.
+    Answer: auth_challenge, auth_failed, and for success auth_succeeded, or in XEP-0388 auth_continue and
+    login_completed.
     """
 
     mechanism: str
@@ -37,6 +39,20 @@ class AuthResponse:
     """The client's answer to a challenge."""
 
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TaskChosen:
+    """XEP-0388 2.6.3: the client begins a task that it was told of. Answer: task_data, or auth_failed."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskData:
+    """What the client sends of its task. Answer: task_data, auth_continue, auth_failed or login_completed."""
+
+    element: Element
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +87,18 @@ class Closed:
     error: StreamError | None = None
 
 
-Event = StartTLS | AuthRequested | AuthResponse | BindRequested | EarlyIQ | EarlyElement | Closed | Stanza
+Event = (
+    StartTLS
+    | AuthRequested
+    | AuthResponse
+    | TaskChosen
+    | TaskData
+    | BindRequested
+    | EarlyIQ
+    | EarlyElement
+    | Closed
+    | Stanza
+)
 
 
 class Policy(Protocol):

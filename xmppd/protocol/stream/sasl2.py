@@ -9,7 +9,7 @@ from xmppd.protocol.element import Element
 from xmppd.protocol.jid import JID
 from xmppd.protocol.namespaces import SASL2
 from xmppd.protocol.sasl.base import decode_base64, encode_payload
-from xmppd.protocol.writer import escape
+from xmppd.protocol.writer import escape, write
 
 MAX_NAME_CHARS = 100  # of software and device; longer ones are cut
 
@@ -67,11 +67,25 @@ def decode(text: str | None) -> bytes | None:
 
 def success(identity: JID, data: bytes | None, inline: str) -> str:
     """<success/> for this JID, with the answers to inline requests."""
-    additional = "" if data is None else f"<additional-data>{encode_payload(data or None)}</additional-data>"
     return (
-        f"<success xmlns='{SASL2}'>{additional}"
+        f"<success xmlns='{SASL2}'>{_additional(data)}"
         f"<authorization-identifier>{escape(identity.full_str)}</authorization-identifier>{inline}</success>"
     )
+
+
+def continuation(data: bytes | None, task: str) -> str:
+    """<continue/>: who the client is has been proved, this task is left (2.6.3)."""
+    return (
+        f"<continue xmlns='{SASL2}'>{_additional(data)}<tasks><task>{escape(task)}</task></tasks></continue>"
+    )
+
+
+def task_data(content: Element) -> str:
+    return write(Element(SASL2, "task-data", {}, [content]))
+
+
+def _additional(data: bytes | None) -> str:
+    return "" if data is None else f"<additional-data>{encode_payload(data or None)}</additional-data>"
 
 
 def _uuid(text: str) -> str:
