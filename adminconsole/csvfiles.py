@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from django.core.handlers.asgi import ASGIRequest
-from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponseBase
 
-from xmppd.services.db import db
+from adminconsole import downloads
 
 Lines = Iterable[Sequence[object]]
 BOM = "\ufeff"  # spreadsheets take the file for UTF-8 then
@@ -34,21 +33,10 @@ def download(
     """A file that is sent while it is read. `chunk()` gives the next rows, none at the end; it may ask the
     database.
     """
-    is_async = isinstance(request, ASGIRequest)
-    content = _async_parts(header, chunk) if is_async else _parts(header, chunk)
-    response = StreamingHttpResponse(content, content_type="text/csv; charset=utf-8")
-    response.headers["Content-Disposition"] = f'attachment; filename="{filename}"'
-    return response
+    return downloads.download(request, filename, "text/csv; charset=utf-8", _parts(header, chunk))
 
 
 def _parts(header: Sequence[str], chunk: Callable[[], Lines]) -> Iterator[str]:
     yield BOM + to_csv([header])
     while rows := list(chunk()):
-        yield to_csv(rows)
-
-
-async def _async_parts(header: Sequence[str], chunk: Callable[[], Lines]) -> AsyncIterator[str]:
-    """Django would read all of a plain iterator before it sends the first byte."""
-    yield BOM + to_csv([header])
-    while rows := await db(lambda: list(chunk())):
         yield to_csv(rows)

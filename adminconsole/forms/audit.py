@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -19,6 +20,7 @@ from accounts.models import Group
 from accounts.roles import Role
 from adminconsole.formats import address, date_and_time
 from adminconsole.forms.groups import CHOSEN, DISABLED, EVERYBODY, MEMBERS, SHARING_LABELS
+from adminconsole.forms.user_archive import days_text, size_text
 from adminconsole.forms.users import SUBSCRIPTIONS
 from xmppd.services import properties
 from xmppd.services.audit import AuditEntry
@@ -39,12 +41,16 @@ ACTIONS: dict[str, tuple[str | Promise, str]] = {
     "user-locked": (gettext_lazy("Locked a user"), "lock"),
     "user-unlocked": (gettext_lazy("Unlocked a user"), "unlock"),
     "password-changed": (gettext_lazy("Set a password"), "key"),
+    "credentials-upgraded": (gettext_lazy("Completed what is stored of a password"), "key"),
     "role-changed": (gettext_lazy("Changed a role"), "shield"),
     "roster-item-added": (gettext_lazy("Added a contact"), "plus"),
     "roster-item-changed": (gettext_lazy("Changed a contact"), "edit"),
     "device-renamed": (gettext_lazy("Named a device"), "edit"),
     "device-signed-out": (gettext_lazy("Signed out a device"), "logout"),
     "devices-signed-out": (gettext_lazy("Signed out all devices of a user"), "logout"),
+    "archive-retention-changed": (gettext_lazy("Changed how long messages stay"), "clock"),
+    "archive-exported": (gettext_lazy("Exported messages"), "download"),
+    "archive-erased": (gettext_lazy("Erased messages"), "trash"),
     "roster-item-removed": (gettext_lazy("Removed a contact"), "minus"),
     "group-created": (gettext_lazy("Created a group"), "group"),
     "group-changed": (gettext_lazy("Changed a group"), "edit"),
@@ -96,6 +102,14 @@ FIELDS: dict[str, str | Promise] = {
     "subscription": gettext_lazy("Subscription"),
     "state": gettext_lazy("State"),
     "note": gettext_lazy("Note"),
+    "keep_days": gettext_lazy("Days in the archive"),
+    "keep_bytes": gettext_lazy("Size of the archive"),
+    "messages": gettext_lazy("Messages"),
+    "format": gettext_lazy("Format"),
+    "since": gettext_lazy("From day"),
+    "until": gettext_lazy("To day"),
+    "before": gettext_lazy("Before"),
+    "peer": gettext_lazy("Contact"),
 }
 
 # of these fields, what their values are called
@@ -111,6 +125,9 @@ EMPTY: dict[str, str | Promise] = {
     "locked_until": gettext_lazy("somebody unlocks it"),
 }
 MOMENTS = frozenset({"locked_from", "locked_until"})
+DAYS = frozenset({"since", "until", "before"})
+# limits, with what nothing of one's own means
+LIMITS: dict[str, Callable[[int], str]] = {"keep_days": days_text, "keep_bytes": size_text}
 # targets and details that are no name or text of anybody's
 TERMS: dict[str, str | Promise] = {
     "everyone online": gettext_lazy("Everybody online"),
@@ -195,6 +212,13 @@ class Entry:
         if key in MOMENTS and isinstance(value, str):
             try:
                 return date_and_time(datetime.fromisoformat(value))
+            except ValueError:
+                return value
+        if key in LIMITS and (value is None or isinstance(value, int)):
+            return _("as the server's setting says") if value is None else LIMITS[key](value)
+        if key in DAYS and isinstance(value, str):
+            try:
+                return date_format(date.fromisoformat(value), "SHORT_DATE_FORMAT")
             except ValueError:
                 return value
         if isinstance(value, str) and value in WORDS.get(key, {}):

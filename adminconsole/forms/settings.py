@@ -37,10 +37,11 @@ class AmountWidget(forms.MultiWidget):
 
     use_fieldset = False
 
-    def __init__(self, units: Sequence[tuple[str, Any]], is_whole: bool) -> None:
+    def __init__(self, units: Sequence[tuple[str, Any]], is_whole: bool, empty_unit: str = "1") -> None:
         self.units = [unit for unit, _label in units]
         number = forms.NumberInput(attrs={"step": "1" if is_whole else "any", "min": "0"})
-        super().__init__([number, forms.Select(attrs={"aria-label": _("Unit")}, choices=units)])
+        self.empty_unit = empty_unit
+        super().__init__([number, forms.Select(attrs={"aria-label": gettext_lazy("Unit")}, choices=units)])
 
     def id_for_label(self, id_: str) -> str:
         return f"{id_}_0" if id_ else ""
@@ -48,7 +49,7 @@ class AmountWidget(forms.MultiWidget):
     def decompress(self, value: float | None) -> list[Any]:
         """Base units (seconds, bytes) in the largest unit that leaves a whole number."""
         if value is None:
-            return [None, "1" if "1" in self.units else self.units[0]]
+            return [None, self.empty_unit]
         for unit in reversed(self.units):
             if value and (value / float(unit)) == int(value / float(unit)):
                 return [int(value / float(unit)), unit]
@@ -58,13 +59,15 @@ class AmountWidget(forms.MultiWidget):
 class AmountField(forms.MultiValueField):
     """Seconds or bytes as a number, from a number and a unit."""
 
-    def __init__(self, units: Sequence[tuple[str, Any]], *, is_whole: bool, **kwargs: Any) -> None:
-        fields = (forms.FloatField(min_value=0), forms.ChoiceField(choices=units))
+    def __init__(
+        self, units: Sequence[tuple[str, Any]], *, is_whole: bool, empty_unit: str = "1", **kwargs: Any
+    ) -> None:
+        number = forms.FloatField(min_value=0, required=kwargs.get("required", True))
         super().__init__(
-            fields,
-            widget=AmountWidget(units, is_whole),
+            (number, forms.ChoiceField(choices=units)),
+            widget=AmountWidget(units, is_whole, empty_unit),
             require_all_fields=False,
-            error_messages={"incomplete": _("Enter a number.")},
+            error_messages={"incomplete": gettext_lazy("Enter a number.")},
             **kwargs,
         )
 

@@ -41,6 +41,7 @@ TABS = [
     Tab("sessions", _("Sessions"), "user-sessions", "sessions.view"),
     Tab("groups", _("Groups"), "user-groups", count=_group_count),
     Tab("devices", _("Devices"), "user-devices", count=lambda user: devices.count(user.pk)),
+    Tab("archive", _("Archive"), "user-archive"),
     Tab("contacts", _("Contacts"), "user-contacts"),
 ]
 

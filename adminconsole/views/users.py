@@ -22,6 +22,7 @@ from adminconsole.forms.users import CreateUserForm
 from adminconsole.pages import choice, counted, page_and_size, show_errors
 from adminconsole.views import (
     user,
+    user_archive,
     user_devices,
     user_export,
     user_groups,
@@ -174,6 +175,7 @@ urlpatterns = [
     *user.urlpatterns,
     *user_sessions.urlpatterns,
     *user_devices.urlpatterns,
+    *user_archive.urlpatterns,
     *user_groups.urlpatterns,
     *user_roster.urlpatterns,
 ]

@@ -46,7 +46,7 @@ def export(
     require_permission(actor, PERMISSION)
     require_manages(actor, user, self_too=True)
     settle()
-    query = chosen(since, until, peer)
+    query = _chosen(since, until, peer)
     last = matching(user.pk, query).order_by("-id").values_list("id", flat=True).first() or 0
     query = replace(query, before_id=last + 1)
     number = matching(user.pk, query).count()
@@ -60,8 +60,13 @@ def export(
     return WRITERS[format](user, pages(user.pk, query))
 
 
-def chosen(since: date | None, until: date | None, peer: str) -> Query:
-    """What an export of these days and this contact holds."""
+def has_any(user_id: int, *, since: date | None = None, until: date | None = None, peer: str = "") -> bool:
+    """Whether such a file would hold a message."""
+    settle()
+    return matching(user_id, _chosen(since, until, peer)).exists()
+
+
+def _chosen(since: date | None, until: date | None, peer: str) -> Query:
     return between(since, None if until is None else until + timedelta(days=1), peer)
 
 
