@@ -249,6 +249,16 @@ def all_preferences() -> dict[int, Preferences]:
     }
 
 
+def preferences(user_id: int) -> Preferences:
+    """Those of one user."""
+    row = ArchivePreferences.objects.filter(user_id=user_id).first()
+    return (
+        Preferences()
+        if row is None
+        else Preferences(row.default, frozenset(row.always), frozenset(row.never))
+    )
+
+
 @transaction.atomic
 def set_preferences(user_id: int, preferences: Preferences) -> None:
     ArchivePreferences.objects.update_or_create(
