@@ -18,6 +18,7 @@ from accounts.models import LoginLink, User
 from xmppd.bus.channel import publish
 from xmppd.bus.messages import CredentialsUpgraded
 from xmppd.protocol.sasl.base import ScramKeys
+from xmppd.protocol.sasl.scram import HASHES
 
 log = logging.getLogger("hearth.auth")
 
@@ -107,13 +108,18 @@ def add_scram_keys(user_id: int, hash_name: str, keys: ScramKeys, *, identity: s
         return False
     if credentials.scram_keys(user.password, hash_name) is not None:
         return True  # another device was faster
-    before = ", ".join(credentials.hashes_of(user.password))
+    before = {"hashes": _hash_names(user.password)}
     user.password = credentials.with_keys(user.password, hash_name, keys)
     user.save(update_fields=["password"])
-    after = ", ".join(credentials.hashes_of(user.password))
-    audit.record(actor, "credentials-upgraded", user.jid, before={"hashes": before}, after={"hashes": after})
+    after = {"hashes": _hash_names(user.password)}
+    audit.record(actor, "credentials-upgraded", user.jid, before=before, after=after)
     publish(CredentialsUpgraded(user_id=user.pk, jid=user.jid))
     return True
+
+
+def _hash_names(encoded: str) -> str:
+    kept = credentials.hashes_of(encoded)
+    return ", ".join(f"SCRAM-{name}" for name, hash_name in HASHES.items() if hash_name in kept)
 
 
 def incomplete_credentials(user_ids: Collection[int] | None = None) -> dict[str, tuple[str, ...]]:

@@ -2,10 +2,12 @@
 
 import logging
 from datetime import timedelta
+from unittest.mock import Mock
 
 import pytest
 from django.contrib.auth import authenticate as django_authenticate
 from django.contrib.sessions.backends.db import SessionStore
+from django.db import OperationalError
 from django.test import RequestFactory
 from django.utils import timezone
 
@@ -14,7 +16,9 @@ from accounts.backends import AccountBackend
 from accounts.credentials import ScramPasswordHasher
 from accounts.models import AuditEntry, LoginLink, User
 from accounts.services import LoginRefused
-from accounts.services.login import loggable
+from accounts.services.login import add_scram_keys, check_password, incomplete_credentials, loggable
+from xmppd.bus.messages import CredentialsUpgraded, PasswordChanged
+from xmppd.protocol.sasl.scram import derive_keys
 
 PASSWORD = "correct horse"  # make_user's
 
@@ -187,3 +191,73 @@ def test_session_ends_with_a_new_password(make_user, actor, request_):
     assert get_user(request_) == user
     services.set_password(user, "another horse", actor=actor)
     assert not get_user(request_).is_authenticated
+
+
+# -- accounts of other servers
+
+
+def imported(user, actor, *names):
+    keys = {name: derive_keys(PASSWORD, b"salt of another", 7, name) for name in names or ("sha1",)}
+    return services.set_scram_keys(user, keys, actor=actor)
+
+
+def test_keys_of_another_server_log_in_and_are_completed(make_user, actor, heard):
+    user = imported(make_user("alice"), actor)
+    heard.clear()
+    assert refused(password="wrong") == "wrong-password"
+    assert credentials.hashes_of(User.objects.get().password) == ("sha1",)
+    assert login() == user
+    assert credentials.hashes_of(User.objects.get().password) == credentials.HASH_NAMES
+    assert login() == user
+
+
+@pytest.mark.django_db(transaction=True)
+def test_completing_tells_nobody_to_go(make_user, actor, heard):
+    user = imported(make_user("alice"), actor)
+    assert PasswordChanged(user.pk, user.jid) in heard
+    heard.clear()
+    login()
+    assert heard == [CredentialsUpgraded(user.pk, user.jid)]
+    assert not AuditEntry.objects.filter(action="credentials-upgraded").exists()
+
+
+def test_new_password_is_not_overwritten_by_the_form_of_the_old_one(make_user, actor):
+    user = imported(make_user("alice"), actor)
+    seen = user.password
+    services.set_password(user, "another horse", actor=actor)
+    assert check_password(user.pk, user.jid, seen, PASSWORD)  # it was right when it was read
+    assert refused() == "wrong-password"
+    assert login(password="another horse") == user
+
+
+def test_database_that_cannot_be_written_keeps_nobody_out(make_user, actor, monkeypatch, caplog):
+    user = imported(make_user("alice"), actor)
+    monkeypatch.setattr("accounts.services.login.publish", Mock(side_effect=OperationalError("read only")))
+    assert login() == user
+    assert "could not be stored anew" in caplog.text
+    assert credentials.hashes_of(User.objects.get().password) == ("sha1",)
+
+
+def test_one_hash_from_a_client(make_user, actor):
+    user = imported(make_user("alice"), actor)
+    salt, iterations = credentials.upgrade_parameters(user.password)
+    keys = derive_keys(PASSWORD, salt, iterations, "sha256")
+    known = credentials.identity(user.password)
+    for _ in range(2):
+        assert add_scram_keys(user.pk, "sha256", keys, identity=known, actor=actor)
+    row = AuditEntry.objects.get(action="credentials-upgraded")
+    assert (row.before, row.after) == ({"hashes": "SCRAM-SHA-1"}, {"hashes": "SCRAM-SHA-256, SCRAM-SHA-1"})
+    assert credentials.scram_keys(User.objects.get().password, "sha256") == keys
+    services.set_password(user, "another horse", actor=actor)
+    assert not add_scram_keys(user.pk, "sha256", keys, identity=known, actor=actor)
+    assert not add_scram_keys(0, "sha256", keys, identity=known, actor=actor)
+
+
+def test_who_lacks_what(make_user, actor):
+    alice, bob, carol = make_user("alice"), make_user("bob"), make_user("carol")
+    make_user("nobody", password=None)
+    imported(alice, actor)
+    imported(bob, actor, "sha256", "sha512")
+    expected = {"alice@example.org": ("sha1",), "bob@example.org": ("sha256", "sha512")}
+    assert incomplete_credentials() == expected
+    assert incomplete_credentials([bob.pk, carol.pk]) == {"bob@example.org": ("sha256", "sha512")}

@@ -10,9 +10,11 @@ from django.utils import timezone
 
 from accounts import registry, services
 from accounts.audit import Actor
-from accounts.models import AuditEntry
+from accounts.credentials import hashes_of
+from accounts.models import AuditEntry, User
 from xmppd.bus.messages import DeviceRevoked
 from xmppd.models import Device, DeviceToken
+from xmppd.protocol.sasl.scram import derive_keys
 from xmppd.services import devices
 
 pytestmark = pytest.mark.django_db
@@ -229,3 +231,66 @@ def test_forget_tokens(alice, make_user):
     assert devices.forget_tokens(alice.pk) == 1
     assert tokens(alice) == []
     assert tokens(bob) == [kept.text]
+
+
+def test_tokens_end_with_the_password_whatever_process_sets_it(alice, actor):
+    issue(alice)
+    services.set_password(alice, "another horse", actor=actor)
+    assert tokens(alice) == []
+    assert not DeviceToken.objects.exists()
+
+
+def test_tokens_outlive_another_form_of_the_same_password(alice, actor):
+    keys = {"sha1": derive_keys("correct horse", b"salt of another", 7, "sha1")}
+    services.set_scram_keys(alice, keys, actor=actor)
+    token = issue(alice)
+    assert services.authenticate(
+        domain="example.org", username="alice", password="correct horse", address="192.0.2.1", service="c2s"
+    )
+    alice.refresh_from_db()
+    assert len(hashes_of(alice.password)) == 3
+    assert tokens(alice) == [token.text]
+
+
+def test_lock_ends_tokens_for_good(alice, actor):
+    issue(alice)
+    services.lock_user(alice, actor=actor)
+    assert not DeviceToken.objects.exists()
+    services.unlock_user(alice, actor=actor)
+    assert tokens(alice) == []
+    token = issue(alice)
+    assert tokens(alice) == [token.text]
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_lock_that_began_by_itself_ends_them_too(alice, actor, is_over):
+    """Nobody is told of its beginning where no server runs: the token is looked at when it is used."""
+    issue(alice)
+    now = timezone.now()
+    services.lock_user(
+        alice, actor=actor, locked_from=now + timedelta(hours=1), locked_until=now + timedelta(hours=2)
+    )
+    assert len(tokens(alice)) == 1
+    began = now - timedelta(hours=3 if is_over else 1)
+    DeviceToken.objects.update(created=began - timedelta(hours=1))
+    User.objects.update(locked_from=began, locked_until=began + timedelta(hours=2))
+    assert tokens(alice) == []
+    assert devices.list_devices(alice.pk)[0].token_expires is None
+    if is_over:  # who logged in behind it keeps what it got
+        new = issue(alice, LAPTOP)
+        assert tokens(alice, LAPTOP) == [new.text]
+    alice.refresh_from_db()
+    services.unlock_user(alice, actor=actor)
+    assert tokens(alice) == []
+    assert len(tokens(alice, LAPTOP)) == is_over
+
+
+def test_forget_seen(alice, make_user):
+    now, later = timezone.now(), timezone.now() + timedelta(minutes=2)
+    bob = make_user("bob")
+    devices.record([seen(alice, at=now), seen(alice, LAPTOP, at=later), seen(bob, at=now)])
+    assert devices.forget_seen(alice.pk, PHONE, now) == 1
+    assert devices.forget_seen(alice.pk, "", now) == 0
+    assert [entry.agent for entry in devices.list_devices(alice.pk)] == [LAPTOP]
+    assert devices.forget_seen(alice.pk, "", later) == 1
+    assert devices.count(bob.pk) == 1
