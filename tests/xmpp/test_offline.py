@@ -6,9 +6,12 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from accounts import registry
+from tests.conversation import Client, authenticate
+from tests.xmpp.test_mam import ask
 from xmppd.models import OfflineMessage
 
 DELAY = "<delay xmlns='urn:xmpp:delay' from='example.org' stamp='{any}'/>"
+MANAGEMENT = "urn:xmpp:sm:3"
 UNAVAILABLE = (
     "<error type='cancel'><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
 )
@@ -236,3 +239,123 @@ async def test_many_large_messages_arrive_whole(setting, server, alice, bob_away
 
 async def test_feature_is_declared(server):
     assert any("msgoffline" in module.features for module in server.modules)
+
+
+# -- hints, XEP-0334 4
+
+
+async def archived(client) -> int:
+    return len((await ask(client))[0])
+
+
+@pytest.mark.parametrize(
+    ("letter", "in_archives", "in_store", "is_refused"),
+    [
+        ("<body>hi</body>", True, True, False),
+        ("<body>hi</body><no-permanent-store xmlns='urn:xmpp:hints'/>", False, True, False),
+        ("<body>hi</body><no-store xmlns='urn:xmpp:hints'/>", False, False, True),
+        ("<body>hi</body><no-copy xmlns='urn:xmpp:hints'/>", True, True, False),
+        (
+            "<body>hi</body><store xmlns='urn:xmpp:hints'/><no-store xmlns='urn:xmpp:hints'/>",
+            False,
+            False,
+            True,
+        ),
+        (ACTIVE, False, False, False),
+        (f"{ACTIVE}<store xmlns='urn:xmpp:hints'/>", True, True, False),
+        ("<x xmlns='urn:x'/>", False, True, False),
+        ("<x xmlns='urn:x'/><store xmlns='urn:xmpp:hints'/>", True, True, False),
+    ],
+)
+async def test_hints_for_somebody_who_is_away(
+    alice, bob_away, log_in, letter, in_archives, in_store, is_refused
+):
+    await alice.sends(f"<message to='bob@example.org' type='chat' id='1'>{letter}</message>")
+    if is_refused:
+        await alice.receives(f"<message type='error' id='1'>{UNAVAILABLE}</message>")
+    await alice.receives_nothing()
+    assert await stored() == in_store
+    assert await archived(alice) == in_archives
+    bob = await log_in("bob@example.org/laptop")
+    assert await archived(bob) == in_archives
+    await bob.is_available()
+    if in_store:
+        await bob.receives(f"<message id='1'>{letter}{DELAY}</message>")
+    await bob.receives_nothing()
+
+
+async def test_store_hint_of_a_headline_is_for_the_archive(alice, bob_away, log_in):
+    """RFC 6121 8.5.2.2.1 lets nobody have it who is not there; where to look it up is another matter."""
+    hint = "<store xmlns='urn:xmpp:hints'/>"
+    await alice.sends(f"<message to='bob@example.org' type='headline'><body>news</body>{hint}</message>")
+    await alice.receives_nothing()
+    assert await stored() == 0
+    assert await archived(await log_in("bob@example.org/laptop")) == 1
+
+
+async def test_offline_message_tells_its_place_in_the_archive(alice, bob_away, log_in):
+    """So that a client which fetches both does not show it twice."""
+    await alice.sends("<message to='bob@example.org' type='chat'><body>hi</body></message>")
+    bob = await log_in("bob@example.org/laptop")
+    await bob.is_available()
+    got = await bob.receives(f"<message><body>hi</body>{DELAY}</message>")
+    (mark,) = got.findall("urn:xmpp:sid:0", "stanza-id")
+    assert mark.get("by") == bob.bare
+    (result,) = (await ask(bob))[0]
+    assert result.get("id") == mark.get("id")
+
+
+# -- more than a client may leave unacknowledged, XEP-0198
+
+
+async def acknowledges(bob, number):
+    """Read so many messages, answering each request; their bodies."""
+    bodies, handled = [], 0
+    while len(bodies) < number:
+        got = await bob.next()
+        if got.ns == MANAGEMENT:
+            await bob.sends(f"<a xmlns='{MANAGEMENT}' h='{handled}'/>")
+            continue
+        handled += 1
+        if got.name == "message":
+            bodies.append(got.text_of("jabber:client", "body"))
+    return bodies
+
+
+async def test_many_messages_do_not_overrun_a_client_that_acknowledges(
+    setting, server, alice, bob_away, log_in
+):
+    await setting("sm.max_queue", 50)
+    for number in range(120):
+        await alice.sends(f"<message to='bob@example.org'><body>{number}</body></message>")
+    bob = await log_in("bob@example.org/laptop")
+    await bob.sends(f"<enable xmlns='{MANAGEMENT}'/>")
+    assert (await bob.next()).name == "enabled"
+    await bob.sends("<presence/>")
+    assert await acknowledges(bob, 120) == [str(number) for number in range(120)]
+    await finished(server)
+    assert bob.is_connected
+    assert await stored() == 0
+
+
+async def test_client_that_goes_in_between_gets_the_rest_when_it_is_back(
+    setting, server, alice, bob_away, log_in, monkeypatch
+):
+    monkeypatch.setattr("xmppd.modules.offline.WAIT_SECONDS", 0.01)
+    await setting("sm.max_queue", 50)
+    for number in range(80):
+        await alice.sends(f"<message to='bob@example.org'><body>{number}</body></message>")
+    bob = await log_in("bob@example.org/laptop")
+    await bob.sends(f"<enable xmlns='{MANAGEMENT}' resume='true'/>")
+    previd = (await bob.next()).get("id")
+    await bob.sends("<presence/>")
+    for _ in range(10):
+        await bob.next()
+    await bob.disconnects()
+    connection = await authenticate(server, bob.full)
+    connection.begin_parsing()
+    bob = Client(connection, bob.jid)
+    connection.receive(f"<resume xmlns='{MANAGEMENT}' previd='{previd}' h='0'/>".encode())
+    assert await acknowledges(bob, 80) == [str(number) for number in range(80)]
+    await finished(server)
+    assert await stored() == 0
