@@ -12,14 +12,25 @@ MAX_NAME_CHARS = 255
 MAX_JID_CHARS = 512
 
 
-class ExactCharField(models.CharField):
-    """Text compared code point by code point. MySQL's usual collations hold "é" and "E" equal to "e"."""
+class Exact(models.Field):
+    """Text compared code point by code point. MySQL's usual collations hold "é" and "E" equal to "e", and its older
+    binary one "e " too.
+    """
 
     def db_parameters(self, connection: BaseDatabaseWrapper) -> dict[str, Any]:
         parameters = super().db_parameters(connection)
         if connection.vendor == "mysql":
-            parameters["collation"] = "utf8mb4_bin"
+            is_mariadb = getattr(connection, "mysql_is_mariadb", False)
+            parameters["collation"] = "utf8mb4_nopad_bin" if is_mariadb else "utf8mb4_0900_bin"
         return parameters
+
+
+class ExactCharField(Exact, models.CharField):
+    pass
+
+
+class ExactTextField(Exact, models.TextField):
+    pass
 
 
 class RowIdField(models.BigIntegerField):

@@ -5,6 +5,8 @@ Everything else lives in the database (settings registry, domains, users). The e
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
 import secrets
 import tomllib
@@ -178,6 +180,10 @@ ENGINES = {
     "mariadb": "django.db.backends.mysql",
 }
 
+MYSQL_MODE = (
+    "STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ZERO_DATE,NO_ZERO_IN_DATE,NO_ENGINE_SUBSTITUTION"
+)
+
 
 def database_config(url: str, home: Path) -> dict[str, object]:
     """Django's DATABASES entry for a URL; an empty URL means the built-in SQLite file. Raises ConfigurationError."""
@@ -210,6 +216,9 @@ def database_config(url: str, home: Path) -> dict[str, object]:
         raise ConfigurationError("DATABASE_URL: connect_timeout is not a number") from error
     if engine.endswith("mysql"):
         options.setdefault("charset", "utf8mb4")
+        # Text that does not fit is an error, and every table knows transactions, whatever the server's defaults.
+        options.setdefault("init_command", f"SET sql_mode='{MYSQL_MODE}', default_storage_engine=INNODB")
+        _provide_mysql_driver()
     try:
         port = parts.port
     except ValueError as error:
@@ -226,3 +235,11 @@ def database_config(url: str, home: Path) -> dict[str, object]:
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": options,
     }
+
+
+def _provide_mysql_driver() -> None:
+    """Django asks for mysqlclient, a C extension that every machine has to compile. PyMySQL, which is installed
+    along with Hearth, takes its name where it is absent.
+    """
+    if importlib.util.find_spec("MySQLdb") is None and importlib.util.find_spec("pymysql") is not None:
+        importlib.import_module("pymysql").install_as_MySQLdb()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from importlib.util import find_spec
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -311,10 +310,6 @@ def database_url(data: dict[str, Any]) -> str:
     elif ":" in host:
         host = f"[{host}]"
     return f"{data['kind']}://{login}@{host}:{data['port']}/{quote(data['name'], safe='')}{query}"
-
-
-def has_mysql_driver() -> bool:
-    return find_spec("MySQLdb") is not None
 
 
 def _cleaned(clean: Any, text: str) -> str:

@@ -140,7 +140,6 @@ def _show(
     if current.name == "database":
         context["given_url"] = state.without_password(state.given_database_url())
         context["sqlite_path"] = settings.CONFIG.home / "hearth.sqlite3"
-        context["has_mysql_driver"] = forms.has_mysql_driver()
     if current.name == "server":
         context |= {"open_title": cautions.OPEN_CONSOLE_TITLE, "open_text": cautions.OPEN_CONSOLE_TEXT}
     if current.name == "administrator":

@@ -235,15 +235,26 @@ def test_host_that_has_no_address_is_told():
     assert problem("postgresql://hearth@no-such-host.invalid/hearth").code == "unreachable"
 
 
-def test_missing_driver_says_what_to_install():
-    try:
-        import MySQLdb  # noqa: F401
-    except ImportError:
-        found = problem("mysql://hearth@127.0.0.1/hearth")
-        assert found.code == "driver"
-        assert "mysqlclient" in found.message
-    else:
-        assert problem("mysql://hearth@127.0.0.1:1/hearth").code == "unreachable"
+@pytest.mark.django_db
+def test_mysql_needs_no_driver_of_its_own():
+    assert problem("mysql://hearth@127.0.0.1:1/hearth").code == "unreachable"
+
+
+@pytest.mark.parametrize("kind", ["mysql", "postgresql"])
+def test_missing_driver_says_what_to_install(kind):
+    """Without the installed packages, as in an environment of the administrator's own."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import django; from django.conf import settings;"
+        "sys.modules |= dict.fromkeys(['MySQLdb', 'pymysql', 'psycopg', 'psycopg2']);"
+        "django.setup(); from xmppd.services import db\n"
+        "try: db.test_database(sys.argv[2])\n"
+        "except db.DatabaseProblem as problem: print(problem.code, problem.message)"
+    )
+    command = [sys.executable, "-c", code, str(ROOT), f"{kind}://hearth@127.0.0.1/hearth"]
+    environ = os.environ | {"DATABASE_URL": ""}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.startswith("driver ")
+    assert {"mysql": "PyMySQL", "postgresql": "psycopg[binary]"}[kind] in done.stdout
 
 
 @pytest.mark.parametrize(

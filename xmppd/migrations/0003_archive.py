@@ -68,7 +68,9 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "peer_resource",
-                    models.TextField(blank=True, default="", verbose_name="resource of the other side"),
+                    accounts.fields.ExactTextField(
+                        blank=True, default="", verbose_name="resource of the other side"
+                    ),
                 ),
                 (
                     "stanza",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 
-from accounts.fields import MAX_JID_CHARS, ExactCharField, RowIdField
+from accounts.fields import MAX_JID_CHARS, ExactCharField, ExactTextField, RowIdField
 
 
 class ArchivedCopy(models.Model):
@@ -18,7 +18,7 @@ class ArchivedCopy(models.Model):
     id = RowIdField(primary_key=True)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", db_index=False)
     peer = ExactCharField("bare JID of the other side", max_length=MAX_JID_CHARS)
-    peer_resource = models.TextField("resource of the other side", blank=True, default="")
+    peer_resource = ExactTextField("resource of the other side", blank=True, default="")
     stanza = models.TextField("the <message/> as delivered, without our stanza-id")
     size = models.PositiveIntegerField("bytes of the stanza in UTF-8")
     fingerprint = models.BigIntegerField(

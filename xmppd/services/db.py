@@ -138,6 +138,8 @@ def migrate(verbosity: int = 0) -> None:
     with _migration_lock():
         if connection.vendor == "sqlite":
             _keep_private(Path(str(connection.settings_dict["NAME"])))
+        elif connection.vendor == "mysql":
+            _take_all_characters()
         call_command("migrate", interactive=False, verbosity=verbosity)
     registry.forget()
 
@@ -169,22 +171,35 @@ def _keep_private(path: Path) -> None:
         path.chmod(0o600)
 
 
+def _take_all_characters() -> None:
+    """MySQL's tables have the character set of their database, and MariaDB makes databases in Latin 1."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @@character_set_database")
+        if cursor.fetchone() != ("utf8mb4",) and not connection.introspection.table_names(cursor):
+            cursor.execute("ALTER DATABASE CHARACTER SET utf8mb4")
+
+
 MIGRATION_LOCK = 0x48656172  # any number, the same in every process
+# Processes on other machines share the database only. (MySQL knows no lock without a time-out: a day.)
+_LOCKS = {
+    "postgresql": ("SELECT pg_advisory_lock(%s)", "SELECT pg_advisory_unlock(%s)"),
+    "mysql": ("SELECT GET_LOCK(CONCAT('hearth-', %s), 86400)", "SELECT RELEASE_LOCK(CONCAT('hearth-', %s))"),
+}
 
 
 @contextmanager
 def _migration_lock() -> Iterator[None]:
     with file_lock(settings.CONFIG.home / "migrate.lock"):
-        if connection.vendor != "postgresql":
+        if connection.vendor not in _LOCKS:
             yield
             return
-        # Processes on other machines share the database only.
+        lock, unlock = _LOCKS[connection.vendor]
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK])
+            cursor.execute(lock, [MIGRATION_LOCK])
             try:
                 yield
             finally:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", [MIGRATION_LOCK])
+                cursor.execute(unlock, [MIGRATION_LOCK])
 
 
 @contextmanager
@@ -275,11 +290,9 @@ def _check_sqlite_file(path: Path) -> bool:
 
 def _driver_missing(engine: str, detail: str) -> DatabaseProblem:
     if engine.endswith("mysql"):
-        package = "mysqlclient"
+        package = "PyMySQL"
         message = _(
-            "The driver for MySQL and MariaDB is not installed. Install the packages that Debian calls "
-            "default-libmysqlclient-dev, pkg-config and build-essential, then run: %(command)s — "
-            "and start Hearth again."
+            "The driver for MySQL and MariaDB is not installed. Run: %(command)s — and start Hearth again."
         )
     else:
         package = "psycopg[binary]"
