@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 import pytest_asyncio
+from django.db import OperationalError
 
 from tests.conversation import Client, authenticate, settled, subscribe
+from xmppd.models import OfflineMessage
+from xmppd.modules.stream_management import StreamManagement
 from xmppd.protocol.element import Element
+from xmppd.protocol.errors import StreamError
+from xmppd.services import offline
 from xmppd.services.properties import overridden
 
 NS = "urn:xmpp:sm:3"
@@ -51,6 +58,13 @@ async def brief_phone(bob):
     enabled = await answer(bob, f"<enable xmlns='{NS}' resume='true' max='3'/>")
     bob.previd = enabled.get("id")
     return bob
+
+
+@pytest.fixture
+def unasked():
+    """Nobody is asked for the version of its client."""
+    with overridden(sessions__ask_client_version=False):
+        yield
 
 
 # -- negotiation
@@ -187,6 +201,165 @@ async def test_unknown_session_cannot_be_resumed_and_binding_stays_possible(serv
     assert connection.session is not None
 
 
+async def test_of_a_session_that_is_over_the_count_is_told(server, clock, brief_phone):
+    """5: the client sends again only what was not handled."""
+    await brief_phone.sends("<presence/>")
+    await brief_phone.disconnects()
+    clock.advance(seconds=4)
+    server.sweep()
+    again = await authenticate(server, brief_phone.full)
+    again.receive(f"<resume xmlns='{NS}' previd='{brief_phone.previd}' h='0'/>".encode())
+    assert f"<failed xmlns='{NS}' h='1'><item-not-found" in again.text
+    again.receive(b"<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>")
+    assert again.session is not None
+
+
+async def test_the_count_of_another_account_is_not_told(server, clock, alice, brief_phone):
+    await brief_phone.disconnects()
+    clock.advance(seconds=4)
+    server.sweep()
+    thief = await authenticate(server, alice.full)
+    thief.receive(f"<resume xmlns='{NS}' previd='{brief_phone.previd}' h='0'/>".encode())
+    assert f"<failed xmlns='{NS}'><item-not-found" in thief.text
+
+
+async def test_counts_of_sessions_that_are_over_are_bounded(server, monkeypatch, log_in):
+    monkeypatch.setattr("xmppd.modules.stream_management.MAX_ENDED", 3)
+    ended = server.module(StreamManagement)._ended
+    keys = []
+    for number in range(5):
+        client = await log_in(f"bob@example.org/{number}")
+        keys.append((await answer(client, f"<enable xmlns='{NS}' resume='true'/>")).get("id"))
+        await client.sends("</stream:stream>")
+    assert list(ended) == keys[2:]
+
+
+@pytest.mark.parametrize("h", ["", "x", "-1", "4294967296"])
+async def test_resuming_without_a_count_fails_and_the_session_waits_on(server, phone, h):
+    """7: what is wrong with <resume/> is answered by <failed/>."""
+    connection = await authenticate(server, phone.full)
+    connection.receive(f"<resume xmlns='{NS}' previd='{phone.previd}' h='{h}'/>".encode())
+    assert f"<failed xmlns='{NS}'><bad-request" in connection.text
+    assert phone.is_connected
+
+
+async def test_resuming_with_too_high_a_count_ends_the_new_stream(server, phone):
+    await phone.disconnects()
+    connection = await authenticate(server, phone.full)
+    connection.receive(f"<resume xmlns='{NS}' previd='{phone.previd}' h='1'/>".encode())
+    await settled(server)
+    assert f"<handled-count-too-high xmlns='{NS}' h='1' send-count='0'/>" in connection.text
+    assert connection.is_ended
+    again = await resume(server, phone, phone.previd, h=0)
+    assert (await again.next()).tag == (NS, "resumed")
+
+
+async def test_counters_go_on_after_resumption(server, alice, phone):
+    """5: the sequence values are carried over; management is on without asking, and asking is one too many."""
+    await alice.sends(f"<message to='{phone.full}' type='chat'><body>1</body></message>")
+    await phone.sends("<presence/>")
+    again = await resume(server, phone, phone.previd, h=1)
+    assert (await again.next()).get("h") == "1"
+    await again.receives(f"<presence from='{phone.full}'/>")
+    assert (await again.next()).tag == (NS, "r")
+    await again.sends(f"<presence/><a xmlns='{NS}' h='3'/>")
+    await again.receives(f"<presence from='{phone.full}'/>")
+    assert await acknowledged(again) == 2
+    assert len(again.session.management) == 0
+    await again.sends(f"<enable xmlns='{NS}' resume='true'/>")
+    await again.is_disconnected("policy-violation")
+
+
+async def test_resumed_twice(server, alice, phone):
+    first = await resume(server, phone, phone.previd, h=0)
+    assert (await first.next()).tag == (NS, "resumed")
+    await alice.sends(f"<message to='{phone.full}' type='chat' id='m1'><body>1</body></message>")
+    await first.receives("<message id='m1'/>")
+    second = await resume(server, phone, phone.previd, h=0)
+    assert "<conflict " in first.connection.text
+    assert (await second.next()).tag == (NS, "resumed")
+    await second.receives("<message id='m1'/>")
+    assert (await second.next()).tag == (NS, "r")
+    await second.receives_nothing()
+
+
+async def test_two_connections_resume_at_once(server, phone):
+    """The later one has it; the session lives once."""
+    connections = [await authenticate(server, phone.full) for _ in range(2)]
+    roster = "<iq type='set' id='r'><query xmlns='jabber:iq:roster'><item jid='c@example.org'/></query></iq>"
+    phone.connection.receive(roster.encode())  # both have to wait for it
+    for connection in connections:
+        connection.receive(f"<resume xmlns='{NS}' previd='{phone.previd}' h='0'/>".encode())
+    await settled(server)
+    assert connections[0].is_ended
+    assert f"<resumed xmlns='{NS}' previd='{phone.previd}' h='1'/>" in connections[1].text
+    assert [session.connection for session in server.sessions()] == [connections[1]]
+
+
+async def test_what_came_over_the_old_connection_counts(server, alice, phone):
+    await alice.is_available()
+    text = f"<message to='{alice.bare}' type='chat' id='last'><body>last</body></message>"
+    connection = await authenticate(server, phone.full)
+    phone.connection.receive(text.encode())
+    connection.receive(f"<resume xmlns='{NS}' previd='{phone.previd}' h='0'/>".encode())
+    await settled(server)
+    assert f"<resumed xmlns='{NS}' previd='{phone.previd}' h='1'/>" in connection.text
+    await alice.receives("<message id='last'/>")
+    await alice.receives_nothing()
+
+
+async def test_many_stanzas_are_sent_again_with_requests_between(server, alice, phone):
+    """A slow wire: an answer to the first ones shows that the client is there."""
+    await phone.disconnects()
+    for number in range(120):
+        await alice.sends(f"<message to='{phone.full}' type='chat'><body>{number}</body></message>")
+    again = await resume(server, phone, phone.previd, h=0)
+    names = [element.name for element in again.connection.received]
+    assert [position for position, name in enumerate(names) if name == "r"] == [51, 102, 123]
+    await again.sends(f"<a xmlns='{NS}' h='50'/>")
+    assert len(again.session.management) == 70
+
+
+async def test_server_that_was_restarted_knows_no_session(server, phone):
+    """Another server object on the same database; binding stays possible."""
+    from xmppd.server.server import Server
+
+    other = Server("example.org", clock=server.clock)
+    await other.start()
+    try:
+        connection = await authenticate(other, phone.full)
+        connection.receive(f"<resume xmlns='{NS}' previd='{phone.previd}' h='0'/>".encode())
+        assert f"<failed xmlns='{NS}'><item-not-found" in connection.text
+        connection.receive(b"<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>")
+        assert connection.session is not None
+    finally:
+        await other.stop(timeout=2)
+
+
+async def test_without_resumption_a_broken_wire_ends_the_session(server, alice, bob, log_in):
+    await bob.is_available()
+    await answer(bob, f"<enable xmlns='{NS}'/>")
+    await alice.sends(f"<message to='{bob.bare}' type='chat' id='m1'><body>1</body></message>")
+    await bob.disconnects()
+    await settled(server)
+    assert bob.full not in {session.jid.full_str for session in server.sessions()}
+    back = await log_in("bob@example.org/laptop")
+    await back.is_available()
+    await back.receives("<message id='m1'/>")
+
+
+@pytest.mark.parametrize("seconds", ["0", "00"])
+async def test_client_that_wants_no_time_gets_no_resumption(alice, seconds):
+    enabled = await answer(alice, f"<enable xmlns='{NS}' resume='true' max='{seconds}'/>")
+    assert enabled.attrs == {}
+
+
+async def test_administrator_may_switch_resumption_off(alice):
+    with overridden(sm__resumption_time=timedelta(0)):
+        enabled = await answer(alice, f"<enable xmlns='{NS}' resume='true'/>")
+    assert enabled.attrs == {}
+
+
 async def test_session_of_another_account_cannot_be_resumed(server, alice, phone):
     thief = await authenticate(server, alice.full)
     thief.receive(f"<resume xmlns='{NS}' previd='{phone.previd}' h='0'/>".encode())
@@ -196,6 +369,55 @@ async def test_session_of_another_account_cannot_be_resumed(server, alice, phone
 
 async def test_clean_end_cannot_be_resumed(server, phone):
     await phone.sends("</stream:stream>")
+    again = await resume(server, phone, phone.previd, h=0)
+    assert (await again.next()).tag == (NS, "failed")
+
+
+async def test_clean_end_hands_over_at_once(server, alice, phone, log_in):
+    """6: a closed stream is an ended session; nobody waits for its client."""
+    await alice.sends(f"<message to='{phone.full}' type='chat' id='m1'><body>1</body></message>")
+    await phone.sends("</stream:stream>")
+    await settled(server)
+    back = await log_in("bob@example.org/tablet")
+    await back.is_available()
+    await back.receives("<message id='m1'/>")
+
+
+@pytest.mark.parametrize("behind", ["", "\n", " ", "\0", "<presence/>", "junk", "</stream:stream>"])
+async def test_acknowledgement_right_before_the_end(server, alice, phone, behind):
+    """A client says what it has when it leaves, in one piece with the end of its stream and what is behind it."""
+    await alice.sends(f"<message to='{phone.full}' type='chat' id='m1'><body>1</body></message>")
+    await phone.sends(f"<a xmlns='{NS}' h='1'/></stream:stream>{behind}")
+    await settled(server)
+    assert phone.connection.is_ended
+    assert phone.connection.text.endswith("</stream:stream>")
+    assert "stream:error" not in phone.connection.text
+    assert await OfflineMessage.objects.acount() == 0
+
+
+async def test_end_of_the_wire_without_a_word_is_no_end_of_the_session(server, phone):
+    await phone.disconnects()
+    assert [session.jid for session in server.sessions()] == [phone.jid]
+    again = await resume(server, phone, phone.previd, h=0)
+    assert (await again.next()).tag == (NS, "resumed")
+
+
+async def test_end_behind_a_stanza_that_is_still_handled(server, alice, phone):
+    """The closing tag came, then the wire broke while a handler waited: closed it is."""
+    roster = "<iq type='set' id='r'><query xmlns='jabber:iq:roster'><item jid='c@example.org'/></query></iq>"
+    phone.connection.receive(f"{roster}</stream:stream>".encode())
+    phone.connection.lost()
+    await settled(server)
+    assert phone.jid not in {session.jid for session in server.sessions()}
+
+
+async def test_kicked_while_its_last_stanza_is_handled(server, phone):
+    roster = "<iq type='set' id='r'><query xmlns='jabber:iq:roster'><item jid='c@example.org'/></query></iq>"
+    phone.connection.receive(roster.encode())
+    session = phone.session
+    phone.connection.lost()
+    session.close(StreamError("policy-violation"))
+    await settled(server)
     again = await resume(server, phone, phone.previd, h=0)
     assert (await again.next()).tag == (NS, "failed")
 
@@ -239,6 +461,162 @@ async def test_without_another_resource_they_wait_offline(server, clock, alice, 
     await settled(server)
     await back.receives(f"<presence from='{back.full}'/>")
     await back.receives("<message id='m1'><body>later</body></message>")
+
+
+async def test_offline_store_keeps_the_time_of_receipt(server, clock, alice, phone, log_in):
+    """4, XEP-0203: the stamp is that of the delivery that failed, not of the end of the session."""
+    await alice.sends(f"<message to='{phone.full}' type='chat' id='m1'><body>1</body></message>")
+    await phone.disconnects()
+    clock.advance(seconds=1800)
+    server.sweep()
+    await alice.sends(f"<message to='{phone.full}' type='chat' id='m2'><body>2</body></message>")
+    clock.advance(seconds=1801)
+    server.sweep()
+    await settled(server)
+    clock.advance(hours=5)
+    server.sweep()
+    back = await log_in("bob@example.org/tablet")
+    await back.is_available()
+    for number, stamp in (1, "2026-01-01T12:00:00Z"), (2, "2026-01-01T12:30:00Z"):
+        await back.receives(
+            f"<message id='m{number}'><body>{number}</body>"
+            f"<delay xmlns='urn:xmpp:delay' from='example.org' stamp='{stamp}'/></message>"
+        )
+
+
+async def test_message_that_is_handed_over_twice_keeps_its_first_time(
+    server, clock, alice, brief_phone, log_in
+):
+    await alice.sends(f"<message to='{brief_phone.full}' type='chat' id='m1'><body>1</body></message>")
+    for _ in range(2):
+        await brief_phone.disconnects()
+        clock.advance(hours=1)
+        server.sweep()
+        await settled(server)
+        brief_phone = await log_in("bob@example.org/laptop")
+        await answer(brief_phone, f"<enable xmlns='{NS}' resume='true' max='3'/>")
+        await brief_phone.is_available()
+        message = await brief_phone.receives("<message id='m1'/>")
+        stamps = [child.get("stamp") for child in message.findall("urn:xmpp:delay", "delay")]
+        assert stamps == ["2026-01-01T12:00:00Z"]
+
+
+async def test_stamp_in_our_name_is_taken_from_nobody(server, clock, alice, brief_phone, log_in):
+    forged = "<delay xmlns='urn:xmpp:delay' from='example.org' stamp='2001-01-01T00:00:00Z'/>"
+    other = "<delay xmlns='urn:xmpp:delay' from='far.example' stamp='2002-01-01T00:00:00Z'/>"
+    await alice.sends(f"<message to='{brief_phone.full}' type='chat'><body>1</body>{forged}{other}</message>")
+    assert (await brief_phone.receives(f"<message><body>1</body>{other}</message>")).find(
+        "jabber:client", "body"
+    )
+    assert "2001-01-01" not in brief_phone.connection.text
+    await brief_phone.disconnects()
+    clock.advance(seconds=4)
+    server.sweep()
+    await settled(server)
+    back = await log_in("bob@example.org/laptop")
+    await back.is_available()
+    ours = "<delay xmlns='urn:xmpp:delay' from='example.org' stamp='2026-01-01T12:00:00Z'/>"
+    await back.receives(f"<message><body>1</body>{other}{ours}</message>")
+
+
+async def test_who_got_the_message_too_is_not_handed_it(unasked, server, clock, alice, brief_phone, log_in):
+    """A message to the bare JID went to both, since neither is more available."""
+    tablet = await log_in("bob@example.org/tablet")
+    await tablet.is_available()
+    clock.advance(seconds=2)
+    server.sweep()
+    tablet.forget_received()
+    await alice.sends(f"<message to='{brief_phone.bare}' type='chat' id='both'><body>1</body></message>")
+    await alice.sends(f"<message to='{brief_phone.full}' type='chat' id='phone'><body>2</body></message>")
+    await tablet.receives("<message id='both'/>")
+    await brief_phone.disconnects()
+    clock.advance(seconds=4)
+    server.sweep()
+    await settled(server)
+    await tablet.receives(f"<presence type='unavailable' from='{brief_phone.full}'/>")
+    await tablet.receives("<message id='phone'/>")
+    await tablet.receives_nothing()
+
+
+async def test_who_became_available_later_is_handed_it(unasked, server, clock, alice, brief_phone, log_in):
+    tablet = await log_in("bob@example.org/tablet")
+    await tablet.is_available(-1)
+    clock.advance(seconds=2)
+    server.sweep()
+    await alice.sends(f"<message to='{brief_phone.bare}' type='chat' id='m1'><body>1</body></message>")
+    clock.advance(seconds=2)
+    server.sweep()
+    await tablet.sends("<presence><priority>0</priority></presence>")
+    tablet.forget_received()
+    await brief_phone.disconnects()
+    clock.advance(seconds=4)
+    server.sweep()
+    await settled(server)
+    await tablet.receives(f"<presence type='unavailable' from='{brief_phone.full}'/>")
+    await tablet.receives("<message id='m1'/>")
+
+
+async def test_message_that_is_in_the_archive_is_not_refused_later(server, clock, alice, brief_phone):
+    """The offline store is full: the user's clients find the message in the archive, and alice hears nothing."""
+    await alice.sends(f"<message to='{brief_phone.full}' type='chat'><body>1</body></message>")
+    with overridden(offline__max_messages=0):
+        await brief_phone.disconnects()
+        clock.advance(seconds=4)
+        server.sweep()
+        await settled(server)
+    await alice.receives_nothing()
+
+
+async def test_message_that_nobody_has_is_refused(server, clock, alice, brief_phone):
+    """4: treated as one to a resource that is not there."""
+    with overridden(archive__enabled=False, offline__policy="bounce"):
+        await alice.sends(f"<message to='{brief_phone.full}' type='chat' id='m1'><body>1</body></message>")
+        await brief_phone.disconnects()
+        clock.advance(seconds=4)
+        server.sweep()
+        await settled(server)
+    await alice.receives("<message type='error' id='m1'/>")
+
+
+async def test_database_that_is_away_when_a_session_ends(
+    server, clock, alice, brief_phone, log_in, monkeypatch
+):
+    failures = [OperationalError("the database is locked")] * 2
+    store = offline.store
+
+    def fail_twice(*args, **kwargs):
+        if failures:
+            raise failures.pop()
+        return store(*args, **kwargs)
+
+    monkeypatch.setattr("xmppd.modules.stream_management.RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("xmppd.services.offline.store", fail_twice)
+    for number in (1, 2):
+        await alice.sends(f"<message to='{brief_phone.full}' type='chat'><body>{number}</body></message>")
+    await brief_phone.disconnects()
+    clock.advance(seconds=4)
+    server.sweep()
+    await settled(server)
+    back = await log_in("bob@example.org/laptop")
+    await back.is_available()
+    for number in (1, 2):
+        await back.receives(f"<message><body>{number}</body></message>")
+
+
+async def test_what_is_no_message_is_not_in_the_way(server, clock, alice, brief_phone):
+    """A roster larger than any client's stanza may be, unacknowledged, then a message."""
+    items = "".join(f"<item jid='u{number}@example.org'/>" for number in range(6000))
+    brief_phone.connection._parser = None  # the tests' client would refuse it
+    brief_phone.session.send(
+        f"<iq type='result' from='{brief_phone.bare}' to='{brief_phone.full}' id='r'>"
+        f"<query xmlns='jabber:iq:roster'>{items}</query></iq>".encode()
+    )
+    await alice.sends(f"<message to='{brief_phone.full}' type='chat'><body>1</body></message>")
+    await brief_phone.disconnects()
+    clock.advance(seconds=4)
+    server.sweep()
+    await settled(server)
+    assert await OfflineMessage.objects.acount() == 1
 
 
 async def test_acknowledged_messages_are_not_handed_over(server, clock, alice, brief_phone, log_in):
@@ -285,6 +663,46 @@ async def test_queue_is_bounded(server, alice, phone):
         await settled(server)
     again = await resume(server, phone, phone.previd, h=0)
     assert (await again.next()).tag == (NS, "failed")
+
+
+async def test_too_much_for_a_client_that_is_there(server, clock, alice, phone):
+    """It has a moment to acknowledge; then its session waits for it as if the wire had broken."""
+    with overridden(sm__max_queue=50):
+        for number in range(60):
+            await alice.sends(f"<message to='{phone.full}' type='chat'><body>{number}</body></message>")
+        await settled(server)
+        assert phone.is_connected
+        clock.advance(seconds=6)
+        server.sweep()
+        assert not phone.is_connected
+        again = await resume(server, phone, phone.previd, h=0)
+        assert (await again.next()).tag == (NS, "resumed")
+        await again.sends(f"<a xmlns='{NS}' h='60'/>")
+        clock.advance(seconds=6)
+        server.sweep()
+        assert again.is_connected
+
+
+async def test_far_too_much_for_a_client_that_is_there(server, alice, phone):
+    with overridden(sm__max_queue=50):
+        for number in range(201):
+            await alice.sends(f"<message to='{phone.full}' type='chat'><body>{number}</body></message>")
+        await settled(server)
+    assert not phone.is_connected
+    again = await resume(server, phone, phone.previd, h=0)
+    assert (await again.next()).tag == (NS, "resumed")
+
+
+async def test_too_much_for_a_client_that_cannot_come_back(server, clock, alice, bob, log_in):
+    await bob.is_available()
+    await answer(bob, f"<enable xmlns='{NS}'/>")
+    with overridden(sm__max_queue=50):
+        for number in range(201):
+            await alice.sends(f"<message to='{bob.full}' type='chat'><body>{number}</body></message>")
+        await bob.is_disconnected("resource-constraint")
+    await settled(server)
+    assert await OfflineMessage.objects.acount() == 201
+    await alice.receives_nothing()
 
 
 async def test_closed_by_an_administrator_while_it_waits(server, phone):

@@ -252,19 +252,20 @@ class StreamManagement(Module):
     # -- the end of a session
 
     @on(hooks.session_closed, priority=LAST)
-    async def session_closed(self, session: Session) -> None:
+    def session_closed(self, session: Session) -> Awaitable[None] | None:
         """XEP-0198 5: what was not acknowledged is treated as if the resource had not been there."""
         management = session.management
         if management is None:
-            return
+            return None
         self._managed.discard(session)
         if self._resumable.pop(management.id, None) is not None:
             self._ended[management.id] = (session.account.jid, management)
             if len(self._ended) > MAX_ENDED:
                 self._ended.popitem(last=False)
         waiting = management.clear()
-        if not waiting:
-            return
+        return self._hand_over_all(waiting, session) if waiting else None
+
+    async def _hand_over_all(self, waiting: list[tuple[bytes, float]], session: Session) -> None:
         parser = StanzaParser(OURS)
         for data, since in waiting:
             for stanza in parser.feed(data):

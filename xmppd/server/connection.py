@@ -26,8 +26,6 @@ from xmppd.protocol.stream.events import (
     EarlyIQ,
     Event,
     StartTLS,
-    TaskChosen,
-    TaskData,
 )
 from xmppd.protocol.stream.sasl2 import NOBODY, UserAgent
 from xmppd.server import hooks
@@ -155,19 +153,12 @@ class ClientConnection:
             if self.session is not None:
                 self.session.receive(event)
         elif isinstance(event, AuthRequested):
-            self.user_agent = event.request.user_agent if event.request is not None else NOBODY
             is_token = event.mechanism in ht.MECHANISMS
             self._login = TokenLogin(self, event) if is_token else Login(self, event)
             self._login.start(event.initial)
         elif isinstance(event, AuthResponse):
             assert self._login is not None
             self._login.respond(event.data)
-        elif isinstance(event, TaskChosen):
-            assert self._login is not None
-            self._login.begin_task(event.name)
-        elif isinstance(event, TaskData):
-            assert self._login is not None
-            self._login.finish_task(event.element)
         elif isinstance(event, BindRequested):
             self._bind(event)
         elif isinstance(event, EarlyIQ):
@@ -181,11 +172,6 @@ class ClientConnection:
 
     # -- login and binding
 
-    @property
-    def candidate(self) -> Account | None:
-        """Who is logged in here, or about to be: its name has been given and looked up."""
-        return self.account or (self._login.account if self._login is not None else None)
-
     def logged_in(self, account: Account, mechanism: Mechanism, data: bytes | None) -> None:
         self.account = account
         self.mechanism = mechanism.name
@@ -197,6 +183,7 @@ class ClientConnection:
         """XEP-0388: the client is known; <success/> follows in the same turn of the loop."""
         self.account = completion.account
         self.mechanism = completion.mechanism.name
+        self.user_agent = completion.request.user_agent
         self._login = None
 
     def login_completed(self, completion: Completion, inline: str) -> None:
@@ -296,9 +283,10 @@ class ClientConnection:
             self.end(is_graceful=False)
 
     def adopt(self, session: Session) -> None:
-        """Carry a session that another connection had, which gave way; the client is told by who calls this."""
+        """Carry a session that another connection had; the client is told by who calls this."""
         former, session.connection = session.connection, self
         former.session = None
+        former.close(StreamError("conflict", "resumed on another connection"))
         session.detached_at = None
         self.session = session
         self.bytes_in += former.bytes_in
@@ -351,7 +339,7 @@ class ClientConnection:
     def _lose_session(self) -> None:
         """The session waits for its client to come back, where that was agreed (XEP-0198 5)."""
         session = self.session
-        if session is not None and session.management is not None and session.management.is_resumable:
+        if session is not None and session.may_be_resumed and not self.stream.is_peer_closed:
             session.detached_at = self.server.tick
             self.server.changes += 1
             if not self.server.is_stopping:

@@ -136,11 +136,16 @@ class Session:
         """More is unacknowledged than may be kept. A client that is there is given some seconds to say what it has: one
         turn of the loop may bring a page of the archive or all occupants of a room.
         """
-        if not self._is_given_up and (not self.is_attached or self.is_overfull(management)):
+        if not self._is_given_up and self._has_too_much(management):
             self._is_given_up = True
             asyncio.get_running_loop().call_soon(
                 self._give_up
             )  # not from inside the delivery that noticed it
+
+    def _has_too_much(self, management: Management) -> bool:
+        if self.is_attached:
+            return self.is_overfull(management)
+        return len(management) > MAX_QUEUED_STANZAS.value or management.queued_bytes > MAX_QUEUED_BYTES.value
 
     def is_overfull(self, management: Management) -> bool:
         """Whether a client that is there has had its time, or there is far too much."""
@@ -157,10 +162,11 @@ class Session:
     def _give_up(self) -> None:
         """Let the session wait for its client where that was agreed; one that waits already is at its end."""
         self._is_given_up = False
-        if self.is_closed:
+        management = self.management
+        if self.is_closed or management is None or not self._has_too_much(management):
             return
         self.server.metrics.count("overflowed_sessions")
-        if self.is_attached and self.management is not None and self.management.is_resumable:
+        if self.is_attached and management.is_resumable:
             self.connection.drop()
         else:
             self.close(StreamError("resource-constraint", "nothing is acknowledged"))
@@ -175,6 +181,11 @@ class Session:
             self.connection.close(error)
         else:
             self.server.session_ended(self)
+
+    @property
+    def may_be_resumed(self) -> bool:
+        """Whether it waits for its client when the connection breaks (XEP-0198 5)."""
+        return self.management is not None and self.management.is_resumable
 
     @property
     def is_attached(self) -> bool:

@@ -199,7 +199,7 @@ class TCPClient(ClientConnection, asyncio.Protocol):
         session = self.session
         log.info("slow-reader jid=%s ip=%s", session.jid if session else "-", self.address)
         self.server.metrics.count("slow_readers")
-        if session is not None and session.management is not None and session.management.is_resumable:
+        if session is not None and session.may_be_resumed:
             self.drop()
         else:
             self.close(StreamError("resource-constraint", "too much waits to be read"))
