@@ -10,13 +10,14 @@ from django.utils.functional import SimpleLazyObject
 
 import xmppd
 from accounts import services
-from adminconsole import nav
+from adminconsole import nav, problems
 
 
 def console(request: HttpRequest) -> dict[str, Any]:
-    """nav, domain, version, demo, csp_nonce, home_url; docs/design.md says which template reads what."""
+    """nav, problems, domain, version, demo, csp_nonce, home_url; docs/design.md says which template reads what."""
     return {
         "nav": SimpleLazyObject(lambda: nav.build(request)),
+        "problems": SimpleLazyObject(lambda: problems.seen_by(request)),
         "domain": SimpleLazyObject(_domain),
         "version": xmppd.__version__,
         "demo": os.environ.get("HEARTH_DEMO") == "1",

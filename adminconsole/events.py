@@ -1,7 +1,7 @@
 """What open consoles are told: a change becomes {"changed": [topics]} on their WebSockets, at most once a second.
 
 Topics are the words that `{% listing live="..." %}` listens to: audit, groups, reports, rosters, sessions, settings,
-users.
+users; problems is what the banner of every page listens to.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class Announcer:
         self.loop = _current_loop()
         self._sessions_version = sessions_version
         self._seen = sessions_version() if sessions_version else 0
+        self._problems = _problems()
         self._pending: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._sent_at = -INTERVAL_SECONDS
@@ -101,11 +102,14 @@ class Announcer:
             log.warning("consoles could not be told of %s", ", ".join(topics), exc_info=True)
 
     def _look(self) -> None:
-        """Once a second: whether sessions have come, gone or changed presence."""
+        """Once a second: whether sessions have come, gone or changed presence, or something does not work any more."""
         self._watch = self.loop.call_later(INTERVAL_SECONDS, self._look)
         if self._sessions_version is not None and (version := self._sessions_version()) != self._seen:
             self._seen = version
             self._add(("sessions",))
+        if (problems := _problems()) != self._problems:
+            self._problems = problems
+            self._add(("problems",))
 
     def _sample(self) -> None:
         self._sampling = self.loop.call_later(SAMPLE_SECONDS, self._sample)
@@ -115,6 +119,14 @@ class Announcer:
         except KeyError:  # the stream service does not run in this process
             return
         self._add(("stats",))
+
+
+def _problems() -> list[dict[str, str]]:
+    """What does not work now in the stream service of this process."""
+    try:
+        return list(live.run_here("problems", {}))
+    except KeyError:  # it runs in another one; pages are told when they are loaded
+        return []
 
 
 def _current_loop() -> asyncio.AbstractEventLoop:

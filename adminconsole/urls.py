@@ -1,5 +1,6 @@
 """Every address of the console. Each section of adminconsole.views has its own list."""
 
+from adminconsole import problems
 from adminconsole.views import (
     audit,
     dashboard,
@@ -20,6 +21,7 @@ urlpatterns = [
     *login.urlpatterns,
     *welcome.urlpatterns,
     *dashboard.urlpatterns,
+    *problems.urlpatterns,
     *users.urlpatterns,
     *groups.urlpatterns,
     *reports.urlpatterns,

@@ -102,6 +102,7 @@ FIELDS: dict[str, str | Promise] = {
     "subscription": gettext_lazy("Subscription"),
     "state": gettext_lazy("State"),
     "note": gettext_lazy("Note"),
+    "hashes": gettext_lazy("Stored as"),
     "keep_days": gettext_lazy("Days in the archive"),
     "keep_bytes": gettext_lazy("Size of the archive"),
     "messages": gettext_lazy("Messages"),

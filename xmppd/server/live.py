@@ -38,10 +38,12 @@ class Live:
         self.listeners: list[dict[str, Any]] = []
         self._unsubscribe: list[Callable[[], None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._problems: dict[str, str] = {}  # those that hold -> since when
 
     def attach(self) -> None:
         self._loop = asyncio.get_running_loop()
         live.register(self.operations(), self._loop)
+        self.server.sweeps.append(self._look_for_problems)
         handlers: dict[type[messages.Message], Callable[[Any], None]] = {
             messages.UserCreated: self._on_user_created,
             messages.UserChanged: self._on_user_changed,
@@ -49,6 +51,7 @@ class Live:
             messages.UserLocked: self._on_user_locked,
             messages.UserUnlocked: self._on_user_changed,
             messages.PasswordChanged: self._on_password_changed,
+            messages.CredentialsUpgraded: self._on_user_changed,
             messages.RosterChanged: self._on_roster_changed,
             messages.BlocklistChanged: self._on_user_changed,
             messages.SharedRostersChanged: self._on_shared_rosters_changed,
@@ -71,6 +74,14 @@ class Live:
         self._unsubscribe.clear()
         live.register({}, None)
 
+    def _look_for_problems(self) -> None:
+        """Once a second, so that since when is known whenever somebody asks."""
+        now = self.server.clock.now().isoformat(timespec="seconds")
+        held = self._problems
+        self._problems = {
+            name: held.get(name, now) for name, holds in self.server.problems.items() if holds()
+        }
+
     def _on_loop(self, handler: Callable[[Any], None], message: messages.Message) -> None:
         """Bus messages come on any thread; the server lives on its loop."""
         assert self._loop is not None
@@ -88,6 +99,7 @@ class Live:
     def operations(self) -> dict[str, Callable[..., Any]]:
         return {
             "status": self.status,
+            "problems": self.problems,
             "sessions": self.sessions,
             "sessions_of": self.sessions_of,
             "session_table": self.session_table,
@@ -107,8 +119,17 @@ class Live:
             "users_online": len(server.directory.online),
             "sessions": len(server.sessions()),
             "connections": len(server.connections),
+            "problems": self.problems(),
             "counters": dict(server.metrics.counters),
+            "failures": [
+                {"fingerprint": fingerprint, "where": where, "count": count}
+                for (fingerprint, where), count in server.metrics.failures.most_common()
+            ],
         }
+
+    def problems(self) -> list[dict[str, str]]:
+        self._look_for_problems()
+        return [{"name": name, "since": since} for name, since in self._problems.items()]
 
     def sessions(self, jid: str = "") -> list[dict[str, Any]]:
         if not jid:
@@ -166,7 +187,8 @@ class Live:
             "is_detached": session.detached_at is not None,
             "is_managed": management is not None,
             "queue": len(management) if management is not None else 0,
-            "is_inactive": session.holding is not None,
+            "seconds_left": _seconds_left(session),
+            "is_inactive": session.holding is not None and session.detached_at is None,
             "held": len(session.holding) if session.holding is not None else 0,
             "carbons": session in session.account.carbons,
         }
@@ -279,3 +301,11 @@ class Live:
         accounts = [account for account in self.server.directory.online.values() if account.id in wanted]
         if accounts:
             self.server.ask(hooks.shared_rosters_written, accounts)
+
+
+def _seconds_left(session: Session) -> int:
+    """For how long a session still waits for its client; 0 for one that does not."""
+    if session.detached_at is None or session.management is None:
+        return 0
+    waited = session.server.tick - session.detached_at
+    return max(0, int(session.management.seconds - waited))

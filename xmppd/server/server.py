@@ -88,6 +88,7 @@ class Server:
         self.inline_bind: dict[tuple[str, str], InlineBind] = {}
         self._inline_session: list[tuple[int, tuple[str, str], InlineSession]] = []
         self.sweeps: list[Callable[[], None]] = []  # called once a second
+        self.problems: dict[str, Callable[[], bool]] = {}  # name -> whether it holds; the console warns of them
         self.router = Router(self)
         self.modules: list[Module] = []
         self._tasks: set[asyncio.Task[Any]] = set()

@@ -24,6 +24,7 @@ from accounts.services.checks import actor_role
 from xmppd.protocol.jid import JID, JIDError
 
 TIMEOUT_SECONDS = 5.0
+GLANCE_SECONDS = 1.0  # for what every page asks
 # What a session says of itself (RFC 6121 4.7.2.1), the most reachable first; connected: nothing yet.
 PRESENCES = ("available", "chat", "away", "xa", "dnd", "connected")
 MAX_CLIENT_CHARS = 60  # of a client's name in the filter
@@ -42,11 +43,11 @@ def register(operations: dict[str, Callable[..., Any]], loop: asyncio.AbstractEv
     _operations, _loop = operations, loop
 
 
-def call(operation: str, **arguments: Any) -> Any:
+def call(operation: str, *, _timeout: float = TIMEOUT_SECONDS, **arguments: Any) -> Any:
     """Run an operation in the server and return its JSON value; raises NotRunningError. Not from the server's loop."""
     if _loop is not None:
-        return _call_here(_loop, operation, arguments)
-    return _call_by_socket(operation, arguments)
+        return _call_here(_loop, operation, arguments, _timeout)
+    return _call_by_socket(operation, arguments, _timeout)
 
 
 def run_here(operation: str, arguments: dict[str, Any]) -> Any:
@@ -54,21 +55,23 @@ def run_here(operation: str, arguments: dict[str, Any]) -> Any:
     return _operations[operation](**arguments)
 
 
-def _call_here(loop: asyncio.AbstractEventLoop, operation: str, arguments: dict[str, Any]) -> Any:
+def _call_here(
+    loop: asyncio.AbstractEventLoop, operation: str, arguments: dict[str, Any], timeout: float
+) -> Any:
     async def run() -> Any:
         return run_here(operation, arguments)
 
     try:
-        return asyncio.run_coroutine_threadsafe(run(), loop).result(TIMEOUT_SECONDS)
+        return asyncio.run_coroutine_threadsafe(run(), loop).result(timeout)
     except (FutureTimeoutError, RuntimeError) as error:
         raise NotRunningError(_("the stream service does not answer")) from error
 
 
-def _call_by_socket(operation: str, arguments: dict[str, Any]) -> Any:
+def _call_by_socket(operation: str, arguments: dict[str, Any], timeout: float) -> Any:
     request = json.dumps({"call": operation, "args": arguments}).encode() + b"\n"
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(TIMEOUT_SECONDS)
+            connection.settimeout(timeout)
             connection.connect(str(settings.CONFIG.control_socket))
             connection.sendall(request)
             with connection.makefile("rb") as reader:
@@ -84,8 +87,19 @@ def _call_by_socket(operation: str, arguments: dict[str, Any]) -> Any:
 
 
 def status() -> dict[str, Any]:
-    """domain, started (ISO), uptime_seconds, listeners (name, address, port, tls), users_online, sessions, counters."""
+    """domain, started (ISO), uptime_seconds, listeners (name, address, port, tls), users_online, sessions, counters,
+    problems (as below)."""
     return dict(call("status"))
+
+
+def problems() -> list[dict[str, str]]:
+    """What does not work at the moment: name ("archive": it cannot be written) and since (ISO). Nothing where the
+    service does not run or is too busy to tell.
+    """
+    try:
+        return list(call("problems", _timeout=GLANCE_SECONDS))
+    except NotRunningError:
+        return []
 
 
 def sessions(jid: str = "") -> list[dict[str, Any]]:

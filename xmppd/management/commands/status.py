@@ -9,7 +9,8 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from adminconsole.formats import duration
+from adminconsole import problems
+from adminconsole.formats import date_and_time, duration
 from xmppd.management.cli import ShellCommand
 from xmppd.services import live
 from xmppd.services.setup import is_set_up
@@ -46,3 +47,7 @@ class Command(ShellCommand):
             (_("Sessions"), status["sessions"]),
         ):
             self.stdout.write(f"{label:<14} {value}")
+        for problem in problems.found():
+            self.stdout.write(
+                f"{_('Problem'):<14} {problem.title} ({date_and_time(problem.since)}). {problem.text}"
+            )
