@@ -26,6 +26,8 @@ from xmppd.protocol.stream.events import (
     EarlyIQ,
     Event,
     StartTLS,
+    TaskChosen,
+    TaskData,
 )
 from xmppd.protocol.stream.sasl2 import NOBODY, UserAgent
 from xmppd.server import hooks
@@ -153,12 +155,19 @@ class ClientConnection:
             if self.session is not None:
                 self.session.receive(event)
         elif isinstance(event, AuthRequested):
+            self.user_agent = event.request.user_agent if event.request is not None else NOBODY
             is_token = event.mechanism in ht.MECHANISMS
             self._login = TokenLogin(self, event) if is_token else Login(self, event)
             self._login.start(event.initial)
         elif isinstance(event, AuthResponse):
             assert self._login is not None
             self._login.respond(event.data)
+        elif isinstance(event, TaskChosen):
+            assert self._login is not None
+            self._login.begin_task(event.name)
+        elif isinstance(event, TaskData):
+            assert self._login is not None
+            self._login.finish_task(event.element)
         elif isinstance(event, BindRequested):
             self._bind(event)
         elif isinstance(event, EarlyIQ):
@@ -172,6 +181,11 @@ class ClientConnection:
 
     # -- login and binding
 
+    @property
+    def candidate(self) -> Account | None:
+        """Who is logged in here, or about to be: its name has been given and looked up."""
+        return self.account or (self._login.account if self._login is not None else None)
+
     def logged_in(self, account: Account, mechanism: Mechanism, data: bytes | None) -> None:
         self.account = account
         self.mechanism = mechanism.name
@@ -183,7 +197,6 @@ class ClientConnection:
         """XEP-0388: the client is known; <success/> follows in the same turn of the loop."""
         self.account = completion.account
         self.mechanism = completion.mechanism.name
-        self.user_agent = completion.request.user_agent
         self._login = None
 
     def login_completed(self, completion: Completion, inline: str) -> None:
