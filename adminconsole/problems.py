@@ -54,9 +54,9 @@ def seen_by(request: HttpRequest) -> dict[str, object]:
 
 
 @page(permission=PERMISSION)
-def banner(request: HttpRequest) -> HttpResponse:
-    """The banner alone, for open pages that hear of a change."""
-    return render(request, "partials/problems.html")
+def problem_list(request: HttpRequest) -> HttpResponse:
+    """The banner with little else, for open pages that hear of a change."""
+    return render(request, "adminconsole/problems.html")
 
 
-urlpatterns = [path("problems/", banner, name="problems")]
+urlpatterns = [path("problems/", problem_list, name="problems")]
