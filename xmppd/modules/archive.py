@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 
 from django.utils.translation import gettext_lazy as _
 
@@ -28,8 +27,8 @@ from xmppd.services.properties import Setting
 
 log = logging.getLogger("hearth.archive")
 
-RECENT_SECONDS = 24 * 3600  # how far back a message that is sent again is known
-MAX_RECENT = 100_000
+RECENT_SECONDS = 12 * 3600  # a message that is sent again is known for once to twice this time
+MAX_RECENT = 50_000  # and as long as no more came since, to twice as many
 
 _BODY = f"{CLIENT}\nbody"
 _STANZA_ID = f"{STANZA_ID}\nstanza-id"
@@ -78,7 +77,9 @@ class Archive(Module):
         self._ids = Ids()
         self.preferences: dict[int, Preferences] = {}  # of the users who said something; see mam.py
         since = self.server.clock.time() - RECENT_SECONDS
-        self._recent = OrderedDict(reversed(await db(archive.recent, since, MAX_RECENT)))
+        self._recent = set(await db(archive.recent, since, MAX_RECENT))
+        self._older: set[int] = set()
+        self._next_turn = self.server.tick + RECENT_SECONDS
         # Of messages that are sent again while the first is written.
         self._again: dict[int | None, list[Deferred]] = {}
         self._offline: Offline = self.server.module(Offline)
@@ -100,16 +101,14 @@ class Archive(Module):
             self._remove_forged(stanza)  # from what is not kept as well (XEP-0359 3)
         if not is_worth_keeping(stanza):
             return None
-        copies = []
+        copies: list[Copy] = []
         if self.enabled:
             now = self.server.clock.time()
             sender = self.server.directory.online.get(stanza.from_.bare_str)
             if sender is not None and sender is not account and self._wants(sender, stanza.to):
-                copies.append(Copy(self._ids.next(now), sender.id, stanza.to.bare_str, stanza.to.resource))
+                copies.append((self._ids.next(now), sender.id, stanza.to.bare_str, stanza.to.resource))
             if self._wants(account, stanza.from_):
-                copies.append(
-                    Copy(self._ids.next(now), account.id, stanza.from_.bare_str, stanza.from_.resource)
-                )
+                copies.append((self._ids.next(now), account.id, stanza.from_.bare_str, stanza.from_.resource))
         if not copies:
             return None
         is_offline = is_undelivered and offline.POLICY.value == "store"
@@ -135,14 +134,14 @@ class Archive(Module):
             return deferred
         if mark is not None:
             self._again[mark] = []
-        own = copies[-1]
+        identity, owner_id = copies[-1][:2]
         job = Job(
             copies,
             stanza.to_bytes(),
             mark,
             lambda job, problem: self._committed(problem, job, stanza, account, deferred),
             offline_user_id=account.id if is_offline else None,
-            stanza_id=_stanza_id(account, own.id) if own.user_id == account.id else b"",
+            stanza_id=_stanza_id(account, identity) if owner_id == account.id else b"",
             sender=stanza.from_.full_str,
         )
         self._writer.submit(job)
@@ -154,18 +153,19 @@ class Archive(Module):
         refusal: StanzaError | None = None
         if problem is not None:
             if job.fingerprint is not None:
-                self._recent.pop(job.fingerprint, None)
+                self._recent.discard(job.fingerprint)
+                self._older.discard(job.fingerprint)
             refusal = StanzaError("internal-server-error", "the message could not be kept", type="wait")
         for again in self._again.pop(job.fingerprint, ()):
             again.finish(refusal)
         if refusal is not None:
             deferred.finish(refusal)
             return
-        for copy in job.copies:
-            if copy.user_id == account.id:
+        for identity, owner_id, _peer, _resource in job.copies:
+            if owner_id == account.id:
                 stanza.append_bytes(_STANZA_ID, job.stanza_id)
             else:
-                stanza.sent_id = copy.id
+                stanza.sent_id = identity
         if job.offline_user_id is not None:
             self._offline.stored(account)
             if account.carbons:
@@ -185,14 +185,12 @@ class Archive(Module):
 
     def _is_new(self, mark: int) -> bool:
         """Note the fingerprint; False for one that was seen lately."""
-        now = self.server.clock.time()
-        seen = self._recent.get(mark)
-        if seen is not None and now - seen < RECENT_SECONDS:
+        if mark in self._recent or mark in self._older:
             return False
-        self._recent[mark] = now
-        self._recent.move_to_end(mark)
-        if len(self._recent) > MAX_RECENT:
-            self._recent.popitem(last=False)
+        self._recent.add(mark)
+        if len(self._recent) >= MAX_RECENT or self.server.tick > self._next_turn:
+            self._recent, self._older = set(), self._recent
+            self._next_turn = self.server.tick + RECENT_SECONDS
         return True
 
     def _remove_forged(self, stanza: Stanza) -> None:

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from queue import Empty, SimpleQueue
 
 from django.db import DatabaseError, IntegrityError, connection, transaction
 
@@ -33,8 +33,11 @@ WORKER_SHIFT = 14
 MAX_BATCH = 500
 RETRY_SECONDS = 0.25
 GIVE_UP_SECONDS = 10.0  # after that the senders are told, and may try again
-SETTLE_ROWS = 500  # in the journal, before they are moved when nobody waits for a commit
-SETTLE_ROWS_BUSY = 8000  # before they are moved although somebody does
+SETTLE_ROWS = (
+    1000  # in the journal, before they are moved: some milliseconds, in which no message is committed
+)
+SETTLE_ROWS_BUSY = 8000  # before they are moved while many wait; the more at once, the less work each is
+CALM = 32  # messages that may wait for a move
 SETTLE_SECONDS = 1.0  # without a message, before the journal is emptied
 
 
@@ -49,7 +52,7 @@ class Ids:
 
     def next(self, now: float) -> int:
         """An id for this time (seconds since 1970)."""
-        wanted = id_at(now) | self._worker
+        wanted = (int(now * 1000) - EPOCH_MS) << TIME_SHIFT | self._worker
         if wanted <= self._last:
             wanted = self._last + 1
         self._last = wanted
@@ -70,18 +73,12 @@ def fingerprint(sender: str, to: str, identity: str, letter: bytes) -> int | Non
     """The same for a message that a client sends again; None for ids too short to be unique."""
     if len(identity) < 8:
         return None
-    digest = hashlib.blake2b(f"{sender}\0{to}\0{identity}\0".encode(), digest_size=8)
-    digest.update(letter)
-    return int.from_bytes(digest.digest(), "big", signed=True)
+    digest = hashlib.blake2b(f"{sender}\0{to}\0{identity}\0".encode() + letter, digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
 
 
-class Copy(NamedTuple):
-    """A message in one archive: whose, with whom, under which id."""
-
-    id: int
-    user_id: int
-    peer: str
-    peer_resource: str
+# A message in one archive: its id there, the user's id, bare JID and resource of the other side.
+Copy = tuple[int, int, str, str]
 
 
 @dataclass(slots=True)
@@ -108,8 +105,8 @@ class Writer:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._gathered: list[Job] = []
-        self._waiting: list[Job] = []
-        self._wake = threading.Condition()
+        self._queue: SimpleQueue[list[Job]] = SimpleQueue()  # an empty list ends the thread
+        self._waiting: list[Job] = []  # taken from the queue; the thread's own
         self._unsettled = 0  # rows in the journal
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run, name="hearth-archive", daemon=True)
@@ -126,22 +123,15 @@ class Writer:
         self._gathered.append(job)
 
     def _pass_on(self) -> None:
-        with self._wake:
-            self._waiting += self._gathered
+        if self._gathered:
+            self._queue.put(self._gathered)
             self._gathered = []
-            self._wake.notify()
-
-    def __len__(self) -> int:
-        """Jobs that are not being written yet."""
-        return len(self._waiting) + len(self._gathered)
 
     def stop(self) -> None:
         """Write what waits, then end the thread. Called from another thread than the loop's."""
-        with self._wake:
-            self._waiting += self._gathered
-            self._gathered = []
-            self._is_stopping = True
-            self._wake.notify()
+        self._pass_on()
+        self._is_stopping = True
+        self._queue.put([])
         self._thread.join(GIVE_UP_SECONDS + 1)
 
     def _run(self) -> None:
@@ -149,23 +139,30 @@ class Writer:
             self._settle()  # what an earlier process left
             while batch := self._next_batch():
                 self._commit(batch)
-                if self._unsettled >= (SETTLE_ROWS_BUSY if self._waiting else SETTLE_ROWS):
-                    self._settle()
+                if self._unsettled >= SETTLE_ROWS:
+                    self._gather()
+                    if len(self._waiting) < CALM or self._unsettled >= SETTLE_ROWS_BUSY:
+                        self._settle()
             self._settle()
         finally:
             connection.close()
 
     def _next_batch(self) -> list[Job]:
         """What waits, once something does; nothing at the end. A quiet moment empties the journal."""
-        while True:
-            with self._wake:
-                if not self._waiting and not self._is_stopping:
-                    self._wake.wait(SETTLE_SECONDS if self._unsettled else None)
-                if self._waiting or self._is_stopping:
-                    batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-                    return batch
-            if self._unsettled:
+        self._gather()
+        while not self._waiting and not self._is_stopping:
+            try:
+                self._waiting = self._queue.get(timeout=SETTLE_SECONDS if self._unsettled else None)
+            except Empty:
                 self._settle()
+        self._gather()
+        batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+        return batch
+
+    def _gather(self) -> None:
+        """Take what has come meanwhile."""
+        while not self._queue.empty():
+            self._waiting += self._queue.get()
 
     def _commit(self, batch: list[Job]) -> None:
         """Write the batch, again and again while the database fails; then tell the loop once."""
@@ -279,17 +276,11 @@ def settle() -> None:
         cursor.execute(f"DELETE FROM {_JOURNAL}")  # noqa: S608
 
 
-def recent(since: float, limit: int) -> list[tuple[int, float]]:
-    """Fingerprint and time of the newest messages since this time, newest first, so that a repetition is known after a
-    restart too.
-    """
+def recent(since: float, limit: int) -> list[int]:
+    """Fingerprints of the newest messages since this time, so that a repetition is known after a restart too."""
     settle()
     rows = ArchivedMessage.objects.filter(id__gte=id_at(since), fingerprint__isnull=False).order_by("-id")
-    return [
-        (mark, time_of(identity))
-        for mark, identity in rows.values_list("fingerprint", "id")[:limit]
-        if mark is not None
-    ]
+    return [mark for mark in rows.values_list("fingerprint", flat=True)[:limit] if mark is not None]
 
 
 def _store_offline(batch: Sequence[Job]) -> None:
