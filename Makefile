@@ -6,11 +6,11 @@ MANAGE := $(PY) manage.py
 # Extra arguments: make test ARGS="-k roster", make run ARGS="--no-web"
 ARGS ?=
 
-.PHONY: help run demo dev test check doctor bench clean
+.PHONY: help run demo dev test check doctor bench bench-archive clean
 .DEFAULT_GOAL := help
 
 help:    ## this list
-	@sed -n 's/^\([a-z]*\): *## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\): *## /\1\t/p' Makefile | expand -t 15
 
 run:     ## start the server; the console address is printed
 	@$(BOOT) run && exec $(MANAGE) serve $(ARGS)
@@ -41,6 +41,9 @@ doctor:  ## look for mistakes in the set-up of this server
 
 bench:   ## measure this server, and the other servers that are installed, on two cores
 	@$(BOOT) run && $(MAKE) -s -C bench all && exec $(PY) bench/bench.py $(ARGS)
+
+bench-archive: ## measure pages of a large archive
+	@$(BOOT) run && exec $(PY) bench/archive_pages.py $(ARGS)
 
 clean:   ## remove .venv and everything built; the data in var/ stays
 	rm -rf .venv .venv.lock .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
