@@ -21,7 +21,7 @@ def keep(user: User, text: str, *, days_ago: float = 0.0, peer: str = "romeo@exa
     stanza = (
         f"<message from='{peer}/balcony' to='{user.jid}' type='chat'><body>{escape(text)}</body></message>"
     )
-    job = archive.Job([archive.Copy(identity, user.pk, peer, "balcony")], stanza.encode(), None, _ignore)
+    job = archive.Job([(identity, user.pk, peer, "balcony")], stanza.encode(), None, _ignore)
     archive.write([job])
     return identity
 
