@@ -7,7 +7,17 @@ from asgiref.sync import sync_to_async
 
 from accounts import registry
 from tests.xmpp.test_login import _iterations  # noqa: F401
-from tests.xmpp.test_sasl2 import AGENT, BIND, PLAIN, USER_AGENT, Wire2, _alice, encode  # noqa: F401
+from tests.xmpp.test_sasl2 import (  # noqa: F401
+    AGENT,
+    BIND,
+    PLAIN,
+    USER_AGENT,
+    Wire2,
+    _alice,
+    authenticate,
+    encode,
+)
+from xmppd.models import OfflineMessage
 from xmppd.protocol.element import E
 from xmppd.server import hooks
 from xmppd.server.module import Module, inline_bind, on
@@ -15,6 +25,8 @@ from xmppd.server.module import Module, inline_bind, on
 NS = "urn:xmpp:bind:0"
 OTHER_AGENT = "<user-agent id='0ba7bb7a-8d0c-4a55-9d1f-29b5d3f22a11'/>"
 TEST = "urn:test:bind"
+MAM = "urn:xmpp:mam:2"
+EMPTY = f"<metadata xmlns='{MAM}'/>"
 PING = "<iq type='get' id='p'><ping xmlns='urn:xmpp:ping'/></iq>"
 
 
@@ -78,7 +90,9 @@ async def test_bind(server):
     name = re.search("<authorization-identifier>alice@example.org/AwesomeXMPP/([A-Za-z0-9_-]{12})<", answer)[
         1
     ]
-    assert f"</authorization-identifier><bound xmlns='{NS}'/></success><stream:features>" in answer
+    assert (
+        f"</authorization-identifier><bound xmlns='{NS}'>{EMPTY}</bound></success><stream:features>" in answer
+    )
     assert f"<bind xmlns='{BIND}'/>" not in answer
     assert answer.index("</stream:features>") < answer.index("id='p'")
     assert AGENT not in answer
@@ -176,7 +190,7 @@ async def test_features_of_the_session_are_set_before_the_client_knows(server):
     children = (f"<{name} xmlns='{TEST}'/>" for name in ("broken", "quiet", "unknown", "enable"))
     answer = await wire.logs_in(PLAIN, USER_AGENT, bind("T", *children))
     full = identity(answer)
-    assert f"<bound xmlns='{NS}'><enabled xmlns='{TEST}' at='{full}'/></bound>" in answer
+    assert f"<bound xmlns='{NS}'>{EMPTY}<enabled xmlns='{TEST}' at='{full}'/></bound>" in answer
     assert TEST in wire.connection.session.interests
 
 
@@ -185,3 +199,109 @@ async def test_messages_find_the_session(server, bob):
     full = identity(await wire.logs_in(PLAIN, USER_AGENT, bind()))
     await bob.sends(f"<message to='{full}' type='chat'><body>hi</body></message>")
     assert "<body>hi</body>" in await wire.answer()
+
+
+# -- the archive, XEP-0386 3.2
+
+
+def message(number, extra=""):
+    return f"<message to='alice@example.org' type='chat' id='{number}'><body>{number}</body>{extra}</message>"
+
+
+async def ends(server, bob):
+    """What an IQ says of alice's archive."""
+    wire = Wire2(server)
+    await wire.logs_in(PLAIN)
+    wire.says(
+        f"<iq type='set' id='b'><bind xmlns='{BIND}'/></iq><iq type='get' id='m'><metadata xmlns='{MAM}'/></iq>"
+    )
+    answer = await wire.answer()
+    wire.connection.lost()
+    return re.search(f"<metadata xmlns='{MAM}'>.*</metadata>", answer)[0]
+
+
+async def test_state_of_the_archive(server, bob):
+    for number in range(3):
+        await bob.sends(message(number))
+    wire = Wire2(server)
+    answer = await wire.logs_in(PLAIN, USER_AGENT, bind())
+    found = re.search(f"<bound xmlns='{NS}'>(<metadata .*</metadata>)</bound>", answer)[1]
+    stamp = "20[0-9-]*T[0-9:.]*Z"
+    start, end = (f"<{name} id='[0-9]+' timestamp='{stamp}'/>" for name in ("start", "end"))
+    assert re.fullmatch(f"<metadata xmlns='{MAM}'>{start}{end}</metadata>", found)
+    assert found == await ends(server, bob)
+
+
+@sync_to_async
+def stored():
+    return [re.search("<body>(.*)</body>", row.stanza)[1] for row in OfflineMessage.objects.order_by("id")]
+
+
+async def test_offline_messages_are_left_to_the_archive(server, bob):
+    for number in range(3):
+        await bob.sends(message(number))
+    assert await stored() == ["0", "1", "2"]
+    wire = Wire2(server)
+    await wire.logs_in(PLAIN, USER_AGENT, bind())
+    assert await stored() == []
+    wire.says("<presence/>")
+    assert "<body>" not in await wire.answer()
+    await bob.sends(message(4))  # and messages from here on come
+    assert "<body>4</body>" in await wire.answer()
+
+
+async def test_presence_in_the_same_packet(server, bob):
+    await bob.sends(message(0))
+    wire = Wire2(server)
+    wire.says(
+        f"<authenticate xmlns='urn:xmpp:sasl:2' mechanism='PLAIN'><initial-response>{PLAIN}</initial-response>"
+        f"{bind()}</authenticate><presence/>"
+    )
+    answer = await wire.answer()
+    assert "<bound " in answer
+    assert "<body>" not in answer
+    assert await stored() == []
+
+
+@pytest.mark.parametrize("is_available_first", [False, True])
+async def test_what_the_archive_has_not_is_delivered(server, bob, actor, is_available_first):
+    """Nothing that was acknowledged is lost: the specification takes for granted that the archive has everything."""
+    await bob.sends(message("kept"))
+    await sync_to_async(registry.set_value)("archive.enabled", False, actor=actor)
+    await bob.sends(message("not kept"))
+    assert await stored() == ["kept", "not kept"]
+    wire = Wire2(server)
+    if is_available_first:
+        wire.says(authenticate(PLAIN, bind()) + "<presence/>")
+    else:
+        await wire.logs_in(PLAIN, bind())
+        assert await stored() == ["not kept"]
+        wire.says("<presence/>")
+    answer = await wire.answer()
+    assert "<body>not kept</body>" in answer
+    assert "<body>kept</body>" not in answer
+    assert await stored() == []
+
+
+async def test_other_ways_to_bind_are_sent_everything(server, bob):
+    await bob.sends(message(0))
+    wire = Wire2(server)
+    await wire.logs_in(PLAIN, USER_AGENT)
+    wire.says(f"<iq type='set' id='b'><bind xmlns='{BIND}'/></iq><presence/>")
+    assert "<body>0</body>" in await wire.answer()
+
+
+async def test_who_cannot_bind_leaves_them(server, bob, actor):
+    await bob.sends(message(0))
+    await sync_to_async(registry.set_value)("c2s.max_sessions_per_user", 1, actor=actor)
+    first = Wire2(server)
+    await first.logs_in(PLAIN)
+    first.says(f"<iq type='set' id='b'><bind xmlns='{BIND}'/></iq>")
+    assert "<bound" not in await Wire2(server).logs_in(PLAIN, OTHER_AGENT, bind())
+    assert await stored() == ["0"]
+
+
+async def test_wrong_password_clears_nothing(server, bob):
+    await bob.sends(message(0))
+    await Wire2(server).logs_in(encode("\0alice\0wrong"), bind())
+    assert await stored() == ["0"]

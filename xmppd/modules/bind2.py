@@ -6,14 +6,20 @@ import base64
 import hmac
 import logging
 import secrets
+from datetime import UTC, datetime
 
+from xmppd.modules.offline import Offline
+from xmppd.protocol.delay import format_datetime
 from xmppd.protocol.element import E, Element
 from xmppd.protocol.errors import StanzaError, StreamError
 from xmppd.protocol.jid import JIDError, prepare_resource
-from xmppd.protocol.namespaces import BIND2
+from xmppd.protocol.namespaces import BIND2, MAM
 from xmppd.server.completion import Completion
-from xmppd.server.module import Module, Xep, inline_session
+from xmppd.server.module import Module, Xep, inline_login, inline_session
 from xmppd.server.session import Session
+from xmppd.services import archive_query
+from xmppd.services.archive import time_of
+from xmppd.services.db import db
 
 log = logging.getLogger("hearth.c2s")
 NS = BIND2
@@ -31,6 +37,11 @@ class Bind2(Module):
         inline = f"<inline>{names}</inline>" if names else ""
         return f"<bind xmlns='{NS}'>{inline}</bind>"
 
+    @inline_login(NS, "bind")
+    async def look_up(self, element: Element, completion: Completion) -> None:
+        """3.2: the state of the archive, read when the login is proved and right before binding."""
+        completion.archived = await db(archive_query.bounds, completion.account.id)
+
     @inline_session(NS, "bind")
     def bind(self, element: Element, completion: Completion) -> Element | None:
         """Where no resource can be bound there is no <bound/>: the client is logged in, and asking again by an
@@ -46,7 +57,13 @@ class Bind2(Module):
         except StanzaError as problem:
             log.info("no-session jid=%s reason=%s", completion.account.jid, problem)
             return None
-        return E(NS, "bound", *self._answers(element, session))
+        completion.then.append(lambda: self._leave_to_archive(session))
+        return E(NS, "bound", _metadata(completion.archived), *self._answers(element, session))
+
+    def _leave_to_archive(self, session: Session) -> None:
+        """3.2: offline messages are not sent, for the client finds them in the archive."""
+        if session.account.has_offline:
+            self.server.spawn(self.server.module(Offline).leave_to_archive(session.account))
 
     def _end_former(self, completion: Completion, agent: str) -> None:
         """3.2: a client that binds anew has given up its earlier session, whatever the wire says."""
@@ -74,6 +91,13 @@ class Bind2(Module):
             if answer is not None:
                 answers.append(answer)
         return answers
+
+
+def _metadata(archived: tuple[int, int] | None) -> Element:
+    """XEP-0313 4.2; empty where the archive is."""
+    ends = [] if archived is None else zip(("start", "end"), archived, strict=True)
+    stamps = ((name, i, format_datetime(datetime.fromtimestamp(time_of(i), UTC))) for name, i in ends)
+    return E(MAM, "metadata", *(E(MAM, name, id=i, timestamp=stamp) for name, i, stamp in stamps))
 
 
 def _tag(element: Element) -> str:

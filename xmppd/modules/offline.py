@@ -21,7 +21,7 @@ from xmppd.server.limits import MAX_QUEUED_BYTES, MAX_QUEUED_STANZAS
 from xmppd.server.module import LAST, Module, Xep, on
 from xmppd.server.pacing import BURST_BYTES, PATIENCE_SECONDS, written
 from xmppd.server.session import Session
-from xmppd.services import offline
+from xmppd.services import catch_up, offline
 from xmppd.services.db import db
 
 MESSAGE_EVENTS = "jabber:x:event"  # XEP-0022, what typing looked like before chat states
@@ -123,6 +123,22 @@ class Offline(Module):
                     receiver = account.best[0] if account.best else None
         finally:
             self._delivering.discard(account.id)
+
+    async def leave_to_archive(self, account: Account) -> None:
+        """XEP-0386 3.2: the account's client reads the archive. What stands there is not sent, what does not is."""
+        if not account.has_offline or account.id in self._delivering:
+            return
+        self._delivering.add(account.id)  # who becomes available meanwhile waits for what is left
+        try:
+            account.has_offline = False
+            account.has_offline |= await db(catch_up.clear_archived, account.id)
+        except BaseException:
+            account.has_offline = True
+            raise
+        finally:
+            self._delivering.discard(account.id)
+        if account.best:
+            await self._deliver(account, account.best[0])
 
     async def _drain(self, account: Account, session: Session) -> bool:
         """Whether the session got everything; messages are deleted once they are written to it."""

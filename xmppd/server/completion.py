@@ -30,11 +30,13 @@ log = logging.getLogger("hearth.auth")
 class Completion:
     """What handlers of inline elements get. `then` is called behind <success/>, with the features already sent.
 
-    `session` is set by who resumes (`resume`) or binds (`bind`) one.
+    `session` is set by who resumes (`resume`) or binds (`bind`) one. `archived` are the ids of the first and the last
+    message in the account's archive (XEP-0313), where a client that binds wants to know.
     """
 
     __slots__ = (
         "account",
+        "archived",
         "connection",
         "data",
         "is_resumed",
@@ -63,6 +65,7 @@ class Completion:
         self.request = request
         self.session: Session | None = None
         self.is_resumed = False
+        self.archived: tuple[int, int] | None = None
         self.then: list[Callable[[], object]] = []
 
     def bind(self, resource: str, *, replaces: bool = False) -> Session:
