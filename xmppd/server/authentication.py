@@ -33,7 +33,7 @@ from xmppd.protocol.sasl.base import (
 from xmppd.protocol.sasl.scram import downgrade_protection
 from xmppd.server import upgrade
 from xmppd.server.completion import Completion
-from xmppd.services.db import db
+from xmppd.services.db import OUT_OF_REACH, db
 
 if TYPE_CHECKING:
     from xmppd.protocol.element import Element
@@ -200,6 +200,8 @@ class Login:
                 self._do(self.mechanism.supply, credentials)
         except SASLError as error:
             self.fail(error)
+        except OUT_OF_REACH:  # the log says so once for all
+            self.fail(SASLError("temporary-auth-failure"))
         except Exception:
             log.exception("login on %s", self.connection)
             self.fail(SASLError("temporary-auth-failure"))
@@ -257,6 +259,8 @@ class Login:
                 self._admit(data)
         except SASLError as error:
             self.fail(error)
+        except OUT_OF_REACH:  # the log says so once for all
+            self.fail(SASLError("temporary-auth-failure"))
         except Exception:
             log.exception("login on %s", self.connection)
             self.fail(SASLError("temporary-auth-failure"))

@@ -19,7 +19,7 @@ from xmppd.protocol.namespaces import CLIENT
 from xmppd.protocol.stanza import make
 from xmppd.server import hooks, session_table
 from xmppd.services import live
-from xmppd.services.db import db
+from xmppd.services.db import OUT_OF_REACH, db
 
 if TYPE_CHECKING:
     from xmppd.server.account import Account
@@ -64,8 +64,13 @@ class Live:
         seen_until = timezone.now()
         while True:
             await asyncio.sleep(LOCK_CHECK_SECONDS)
-            after, seen_until = seen_until, timezone.now()
-            for user in await db(locks_beginning, after, seen_until):
+            until = timezone.now()
+            try:
+                users = await db(locks_beginning, seen_until, until)
+            except OUT_OF_REACH:
+                continue  # they are found when the database answers again
+            seen_until = until
+            for user in users:
                 channel.deliver(messages.UserLocked(user.pk, user.jid))
 
     def detach(self) -> None:

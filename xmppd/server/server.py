@@ -27,6 +27,7 @@ from xmppd.server.loader import module_classes
 from xmppd.server.metrics import Metrics
 from xmppd.server.module import InlineRoute, IQRoute, Module
 from xmppd.server.router import IQHandler, Router
+from xmppd.services.db import OUT_OF_REACH, refusal
 
 if TYPE_CHECKING:
     from xmppd.protocol.stream.c2s import ClientStream
@@ -88,7 +89,8 @@ class Server:
         self.inline_bind: dict[tuple[str, str], InlineBind] = {}
         self._inline_session: list[tuple[int, tuple[str, str], InlineSession]] = []
         self.sweeps: list[Callable[[], None]] = []  # called once a second
-        self.problems: dict[str, Callable[[], bool]] = {}  # name -> whether it holds; the console warns of them
+        # Name -> whether it holds; the console warns of them.
+        self.problems: dict[str, Callable[[], bool]] = {}
         self.router = Router(self)
         self.modules: list[Module] = []
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -201,8 +203,8 @@ class Server:
         self._tasks.discard(task)
         self._endless.discard(task)
         if not task.cancelled() and (problem := task.exception()) is not None:
-            if isinstance(problem, StanzaError | StreamError):
-                return
+            if isinstance(problem, (StanzaError, StreamError, *OUT_OF_REACH)):
+                return  # what the database does is in the log, once for all
             fingerprint = self.metrics.failed(problem)
             log.error("background task failed fingerprint=%s", fingerprint, exc_info=problem)
 
@@ -310,6 +312,8 @@ class Server:
             return _without_to(result(request, await handler(request, connection)))
         except StanzaError as problem:
             answer = error(request, problem)
+        except OUT_OF_REACH as problem:
+            answer = error(request, refusal(problem))
         except Exception as problem:
             log.exception("%r before binding failed fingerprint=%s", request, self.metrics.failed(problem))
             answer = error(request, StanzaError("internal-server-error"))

@@ -20,6 +20,7 @@ from xmppd.server import blocking, hooks
 from xmppd.server.deferred import Deferred
 from xmppd.server.hooks import STOP
 from xmppd.server.limits import MAX_QUEUED_BYTES, MAX_QUEUED_STANZAS
+from xmppd.services.db import OUT_OF_REACH, refusal
 
 if TYPE_CHECKING:
     from xmppd.server.account import Account
@@ -281,6 +282,8 @@ class Session:
             self.send_error(stanza, problem)
         elif isinstance(problem, StreamError):
             self.connection.close(problem)
+        elif isinstance(problem, OUT_OF_REACH) and stanza.kind:  # the log says so once for all
+            self.send_error(stanza, refusal(problem))
         else:
             fingerprint = self.server.metrics.failed(problem)
             log.error(

@@ -12,7 +12,7 @@ from xmppd.protocol.sasl.base import Credentials, Mechanism, Step
 from xmppd.protocol.sasl.ht import HashedToken
 from xmppd.server.authentication import Login
 from xmppd.services import devices
-from xmppd.services.db import db
+from xmppd.services.db import OUT_OF_REACH, db
 
 if TYPE_CHECKING:
     from xmppd.protocol.stream.c2s import ClientStream
@@ -89,6 +89,8 @@ class TokenLogin(Login):
                 self._admit(data)
         except SASLError as error:
             self.fail(error)
+        except OUT_OF_REACH:
+            self.fail(SASLError("temporary-auth-failure"))
         except Exception:
             log.exception("login on %s", self.connection)
             self.fail(SASLError("temporary-auth-failure"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,70 +22,201 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.core.signals import request_started
-from django.db import Error, NotSupportedError, connection, connections
+from django.db import Error, InterfaceError, NotSupportedError, OperationalError, connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import QuerySet
+from django.db.transaction import Atomic
 from django.db.utils import load_backend
 from django.utils import translation
 from django.utils.translation import gettext as _
 
 from accounts import registry
 from xmppd import bootstrap
+from xmppd.protocol.errors import StanzaError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-MAX_THREADS = 8  # and so at most as many database connections
-CHECK_SECONDS = 10.0  # an idle connection is asked whether it lives; a busy one shows it
+log = logging.getLogger("hearth.database")
 
-_executor: ThreadPoolExecutor | None = None
+# Threads, and so at most as many database connections. Who writes may wait for a lock: not in the way of who reads.
+MAX_THREADS = 8
+MAX_WRITERS = 4
+CHECK_SECONDS = 10.0  # an idle connection is asked whether it lives; a busy one shows it
+LOCK_SECONDS = 10  # the longest wait for a lock
+STATEMENT_SECONDS = 60  # the longest statement
+QUEUE_SECONDS = 15.0  # the longest wait for a thread
+CALM_SECONDS = 5.0  # without a failure, before the database is said to work again
+
+OUT_OF_REACH = (
+    OperationalError,
+    InterfaceError,
+)  # what a database raises that is down, locked, full or broken
+
+_readers: ThreadPoolExecutor | None = None
+_writers: ThreadPoolExecutor | None = None
 _executor_lock = threading.Lock()
 _pool_connections: set[BaseDatabaseWrapper] = set()
 _local = threading.local()
 
 
+class DatabaseBusy(OperationalError):
+    """No thread was free within QUEUE_SECONDS: nothing has been done."""
+
+
 async def db(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run a sync function on a database thread, in the caller's language, and return its result."""
-    call = partial(_call, partial(function, *args, **kwargs), translation.get_language())
-    return await asyncio.get_running_loop().run_in_executor(start(), call)
+    """Run a sync function on a database thread, in the caller's language, and return its result.
+
+    It raises one of OUT_OF_REACH, within bounded time, while the database cannot be used.
+    """
+    is_writing = writes(function)
+    call = partial(
+        _call, partial(function, *args, **kwargs), translation.get_language(), is_writing, time.monotonic()
+    )
+    start()
+    executor = _writers if is_writing else _readers
+    return await asyncio.get_running_loop().run_in_executor(executor, call)
+
+
+def writes(function: Callable[..., object]) -> bool:
+    """Whether it is `@transaction.atomic`, as every service that writes."""
+    closure = getattr(function, "__closure__", None)
+    return closure is not None and any(isinstance(cell.cell_contents, Atomic) for cell in closure)
 
 
 def start() -> ThreadPoolExecutor:
-    """The pool, made at first use."""
-    global _executor
+    """The pool, made at first use; returns the part that reads."""
+    global _readers, _writers
     with _executor_lock:
-        if _executor is None:
-            _executor = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="hearth-db")
-        return _executor
+        if _readers is None:
+            _readers = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="hearth-db")
+            _writers = ThreadPoolExecutor(MAX_WRITERS, thread_name_prefix="hearth-db-write")
+        return _readers
 
 
 def stop() -> None:
     """Wait for what is running, then close every connection of the pool."""
-    global _executor
+    global _readers, _writers
     with _executor_lock:
-        executor, _executor = _executor, None
-    if executor is not None:
-        executor.shutdown(wait=True)
+        executors, _readers, _writers = (_readers, _writers), None, None
+    for executor in executors:
+        if executor is not None:
+            executor.shutdown(wait=True)
     while _pool_connections:
         _pool_connections.pop().close()
 
 
-def _call(function: Callable[[], R], language: str | None) -> R:
+def _call(function: Callable[[], R], language: str | None, is_writing: bool, submitted: float) -> R:
     """On a pool thread: with a connection that lives, to the database in use."""
-    use_current_database()
-    held = connections["default"]
-    if held not in _pool_connections:
-        held.inc_thread_sharing()  # stop() closes it from another thread
-        _pool_connections.add(held)
-    now = time.monotonic()
-    if held.errors_occurred or now - getattr(_local, "checked", 0.0) > CHECK_SECONDS:
-        _local.checked = now
-        held.close_if_unusable_or_obsolete()
+    try:
+        if time.monotonic() - submitted > QUEUE_SECONDS:
+            raise DatabaseBusy("no thread was free")
+        _local.is_pooled = True
+        use_current_database()
+        held = connections["default"]
+        if held not in _pool_connections:
+            held.inc_thread_sharing()  # stop() closes it from another thread
+            _pool_connections.add(held)
+        _check(held)
+        try:
+            result = _in_language(function, language)
+        except OUT_OF_REACH:
+            if is_writing or not _is_broken(held):
+                raise
+            result = _in_language(function, language)  # to read again does no harm
+    except OUT_OF_REACH as problem:
+        outage.note(problem)
+        raise
+    if outage.is_failing:
+        outage.note(None)
+    return result
+
+
+def _in_language(function: Callable[[], R], language: str | None) -> R:
     if language in (None, settings.LANGUAGE_CODE):
         return function()
     with translation.override(language):
         return function()
+
+
+def _check(held: BaseDatabaseWrapper) -> None:
+    """Ask a connection whether it lives: now and then, and when anybody's failed."""
+    now = time.monotonic()
+    if (
+        held.errors_occurred
+        or getattr(_local, "failures", 0) != outage.failures
+        or now - getattr(_local, "checked", 0.0) > CHECK_SECONDS
+    ):
+        _local.checked = now
+        _local.failures = outage.failures
+        held.close_if_unusable_or_obsolete()
+
+
+def _is_broken(held: BaseDatabaseWrapper) -> bool:
+    """Whether the connection ended; it is given up then."""
+    if held.vendor == "sqlite" or held.connection is None or held.is_usable():
+        return False
+    held.close()
+    return True
+
+
+def refusal(problem: Exception) -> StanzaError:
+    """How a client is told of one of OUT_OF_REACH: it may try again."""
+    text = str(problem).lower()
+    condition = "resource-constraint" if any(sign in text for sign in _FULL) else "internal-server-error"
+    return StanzaError(condition, "the database cannot be used", type="wait")
+
+
+class Outage:
+    """Says once that the database fails, and once that it works again. `failures` counts them."""
+
+    def __init__(self) -> None:
+        self.is_failing = False
+        self.failures = 0
+        self._last = 0.0
+        self._lock = threading.Lock()
+
+    def note(self, problem: Exception | None) -> None:
+        now = time.monotonic()
+        with self._lock:
+            if problem is not None:
+                self.failures += 1
+                self._last = now
+                if not self.is_failing:
+                    self.is_failing = True
+                    log.error("the database cannot be used: %s", " ".join(str(problem).split()))
+            elif self.is_failing and now - self._last > CALM_SECONDS:
+                # Not at the first success: one table may be locked and others not.
+                self.is_failing = False
+                log.warning("the database can be used again")
+
+
+outage = Outage()
+
+# SQLite's words for a full disk, and PostgreSQL's and MySQL's, which are the system's.
+_FULL = ("disk is full", "no space left", "file too large", "the table is full")
+
+_BOUNDS = {
+    "sqlite": (f"PRAGMA busy_timeout = {LOCK_SECONDS * 1000}",),
+    "postgresql": (
+        f"SET lock_timeout = '{LOCK_SECONDS}s'",
+        f"SET statement_timeout = '{STATEMENT_SECONDS}s'",
+    ),
+    "mysql": (f"SET SESSION lock_wait_timeout = {LOCK_SECONDS}, innodb_lock_wait_timeout = {LOCK_SECONDS}",),
+}
+
+
+def _bound_waits(connection: BaseDatabaseWrapper, **_signal: Any) -> None:
+    """A thread of the pool comes back: its locks and statements end in an error. (A migration may take long.)"""
+    if getattr(_local, "is_pooled", False) and connection.alias == "default":
+        with connection.cursor() as cursor:
+            for statement in _BOUNDS.get(connection.vendor, ()):
+                cursor.execute(statement)
+
+
+connection_created.connect(_bound_waits)
 
 
 # --- which database ---
