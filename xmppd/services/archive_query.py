@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Count, Max, Min, QuerySet
 
 from xmppd.models import ArchivedMessage, ArchivePreferences, JournalledMessage
@@ -20,7 +20,6 @@ READ_ROWS = 64  # fetched at once: each may be as large as a stanza
 SEARCH_ROWS = 5000  # that one call looks at for a text
 
 Table = type[ArchivedMessage] | type[JournalledMessage]
-TABLES: tuple[Table, Table] = (JournalledMessage, ArchivedMessage)
 Found = TypeVar("Found")
 
 
@@ -130,7 +129,7 @@ def _walk(found: Callable[[Table], QuerySet[Any]], wanted: int, last: bool) -> I
 def _window_edge(found: Callable[[Table], QuerySet[Any]], last: bool) -> int | None:
     """The id up to which one call looks; None where it looks at all that is left."""
     edges: list[int] = []
-    for table in TABLES:
+    for table in tables():
         ids = found(table).order_by("-id" if last else "id").values("id")[:SEARCH_ROWS]
         window = ids.aggregate(number=Count("id"), edge=Min("id") if last else Max("id"))
         if window["number"] == SEARCH_ROWS:
@@ -149,8 +148,8 @@ def _up_to(found: QuerySet[Any], edge: int | None, last: bool) -> QuerySet[Any]:
 def count(user_id: int, query: Query) -> int:
     """How many messages match, whatever their text; only for who asks for nothing else. Raises as `page`."""
     require(user_id, [i for i in query.named_ids if i is not None])
-    journal, archive = (matching(user_id, query, table).values("id") for table in TABLES)
-    return archive.union(journal, all=True).count()
+    first, *others = (matching(user_id, query, table).values("id") for table in tables())
+    return first.union(*others, all=True).count() if others else first.count()
 
 
 def bounds(user_id: int) -> tuple[int, int] | None:
@@ -159,7 +158,7 @@ def bounds(user_id: int) -> tuple[int, int] | None:
     def end(order: str) -> list[int]:
         return [
             identity
-            for table in TABLES
+            for table in tables()
             for identity in messages(user_id, table).order_by(order).values_list("id", flat=True)[:1]
         ]
 
@@ -176,9 +175,14 @@ def require(user_id: int, ids: Iterable[int]) -> None:
         raise StanzaError("item-not-found")
 
 
+def tables() -> tuple[Table, ...]:
+    """Where messages are. The journal first: what is moved meanwhile is seen twice, not missed."""
+    return (JournalledMessage, ArchivedMessage) if connection.vendor == "sqlite" else (ArchivedMessage,)
+
+
 def _of_both(part: Callable[[Table], Iterable[Found]]) -> set[Found]:
-    """The rows that both tables have. The journal first: what is moved meanwhile is seen twice, not missed."""
-    return {row for table in TABLES for row in part(table)}
+    """The rows that the tables have."""
+    return {row for table in tables() for row in part(table)}
 
 
 def messages(user_id: int | None = None, table: Table = ArchivedMessage) -> QuerySet[Any]:
