@@ -45,7 +45,11 @@ class Flusher:
     def flush(self) -> None:
         dirty, self._dirty = self._dirty, []
         for connection in dirty:
-            connection.flush()
+            try:
+                connection.flush()
+            except Exception:  # the others would never be written to again
+                log.exception("write to %r", connection)
+                connection.drop()
 
 
 class TCPClient(ClientConnection, asyncio.Protocol):
@@ -162,6 +166,8 @@ class TCPClient(ClientConnection, asyncio.Protocol):
     # -- ClientConnection
 
     def send(self, data: bytes) -> None:
+        if self.is_closed:
+            return  # TLS has said its last word
         out = self._out
         if not out:
             self._listener.flusher.add(self)
@@ -193,7 +199,7 @@ class TCPClient(ClientConnection, asyncio.Protocol):
         if (
             transport is None
             or self.is_closed
-            or transport.get_write_buffer_size() <= limits.MAX_SEND_QUEUE_BYTES.value
+            or transport.get_write_buffer_size() <= limits.MAX_SEND_QUEUE_BYTES.value + self.allowance
         ):
             return
         session = self.session
