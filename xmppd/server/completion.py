@@ -17,6 +17,7 @@ from xmppd.protocol.namespaces import SASL2
 from xmppd.protocol.stream.sasl2 import Request
 from xmppd.protocol.writer import write
 from xmppd.server import hooks
+from xmppd.services.db import OUT_OF_REACH
 
 if TYPE_CHECKING:
     from xmppd.server.account import Account
@@ -87,6 +88,8 @@ class Completion:
         try:
             answers = [await self._ask(element) for element in self.request.inline]
             problem = await self._refresh()
+        except OUT_OF_REACH:  # the log says so once for all
+            problem = SASLError("temporary-auth-failure")
         except Exception:
             log.exception("login on %s", connection)
             problem = SASLError("temporary-auth-failure")
@@ -110,6 +113,8 @@ class Completion:
         try:
             answer = handler(element, self)
             return answer if answer is None or isinstance(answer, Element) else await answer
+        except OUT_OF_REACH:
+            return None
         except Exception:
             log.exception("%s on %s", element.tag, self.connection)
             return None
