@@ -38,7 +38,7 @@ from xmppd.modules.archive import Archive
 from xmppd.services import archive_export, archive_query, archive_retention
 from xmppd.services.archive_retention import KEEP_BYTES, KEEP_DAYS, Retention, Usage
 
-SHOWN_ADDRESSES = 20
+SHOWN_ADDRESSES = 10
 FILES = {
     "xml": ("xml", "application/xml; charset=utf-8"),
     "jsonl": ("jsonl", "application/x-ndjson; charset=utf-8"),
@@ -85,10 +85,12 @@ def archive(request: HttpRequest, user_id: int) -> HttpResponse:
         excess=excess,
         default=DEFAULTS[preferences.default],
         lists=[
-            (_("Always kept"), sorted(preferences.always)),
-            (_("Never kept"), sorted(preferences.never)),
+            (title, addresses[:SHOWN_ADDRESSES], addresses[SHOWN_ADDRESSES:])
+            for title, addresses in (
+                (_("Always kept"), sorted(preferences.always)),
+                (_("Never kept"), sorted(preferences.never)),
+            )
         ],
-        shown_addresses=SHOWN_ADDRESSES,
         may_export=_may_export(request, user),
         may_see_settings=request.user.can("settings.view"),  # type: ignore[union-attr]
     )

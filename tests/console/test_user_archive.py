@@ -89,7 +89,7 @@ def test_what_the_user_wants_kept(owner_client: Client, juliet: User) -> None:
     text = html(owner_client.get(url("user-archive", juliet)))
     assert "Messages with people in the contact list are kept" in text
     assert text.count("example.net") >= 25
-    assert "all 25" in text
+    assert "15 more" in text
     assert '<span class="jid-local">romeo</span>' in text
 
 
@@ -106,14 +106,14 @@ def save(
 def test_own_limits_and_where_they_come_from(owner_client: Client, juliet: User) -> None:
     with overridden(archive__keep_days=90, archive__keep_size=2**30):
         text = html(owner_client.get(url("user-archive", juliet)))
-        assert "<dd>90 days" in text
-        assert "<dd>1.0 GB" in text
+        assert "<b>90 days</b>" in text
+        assert "<b>1.0 GB</b>" in text
         assert "Empty: as the server's setting says, now “90 days”. 0: for ever." in text
         assert "This user's own" not in text.replace("&#x27;", "'")
         assert save(owner_client, juliet, days="0", size="1.5", unit="1073741824").status_code == 302
         text = html(owner_client.get(url("user-archive", juliet))).replace("&#x27;", "'")
-        assert "<dd>for ever" in text
-        assert "<dd>1.5 GB" in text
+        assert "<b>for ever</b>" in text
+        assert "<b>1.5 GB</b>" in text
         assert text.count("This user's own") == 2
         assert 'value="1536"' in text  # MiB, the largest unit that makes it whole
         assert archive_retention.retention(juliet.pk) == Retention(0, 3 * 2**29)
