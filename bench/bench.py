@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure servers with xmppload and print one table: server CPU and memory per unit, beside Hearth's targets.
 
-    bench.py                                        what Hearth promises; Hearth and the installed peers
+    bench.py                                        what Hearth promises; Hearth and the installed peers, lean and modern
     bench.py chat ping --servers hearth --runs 3    a part of it
     bench.py --list                                 the tests and servers there are
     bench.py --report                               medians of every result so far
@@ -41,7 +41,11 @@ SATURATE = ("--window", 1)
 
 @dataclass(frozen=True)
 class Test:
-    """One run of the load generator; `half_of` names the test whose rate is halved for this one."""
+    """One run of the load generator; `half_of` names the test whose rate is halved for this one.
+
+    What has a target is measured in the configurations that it is promised for: with modern clients (and the archive),
+    or without.
+    """
 
     name: str
     title: str
@@ -52,13 +56,23 @@ class Test:
     target: float | None = None
     is_more_better: bool = False
     half_of: str = ""
+    is_modern: bool = False
+
+    def fits(self, server: Server) -> bool:
+        return self.target is None or self.is_modern == server.has_modern_clients
 
 
 def us(
-    name: str, title: str, mode: str, *options: object, target: float | None = None, half_of: str = ""
+    name: str,
+    title: str,
+    mode: str,
+    *options: object,
+    target: float | None = None,
+    half_of: str = "",
+    is_modern: bool = False,
 ) -> Test:
     """A test whose figure is server CPU per stanza delivered."""
-    return Test(name, title, mode, options, "cpu_us_per", "us", target, half_of=half_of)
+    return Test(name, title, mode, options, "cpu_us_per", "us", target, half_of=half_of, is_modern=is_modern)
 
 
 TESTS = {
@@ -88,6 +102,36 @@ TESTS = {
             "kb_per_conn",
             "KB",
             35,
+        ),
+        us(
+            "archived",
+            "chat: archive, carbons, 0198",
+            "chat",
+            *USERS,
+            *SATURATE,
+            target=60,
+            is_modern=True,
+        ),
+        Test(
+            "archived-half",
+            "the same at half the rate, p99",
+            "chat",
+            USERS,
+            "p99_us",
+            "us",
+            10_000,
+            half_of="archived",
+            is_modern=True,
+        ),
+        Test(
+            "idle-0198",
+            "memory, 5000 idle, 0198",
+            "idle",
+            ("--users", 5000),
+            "kb_per_conn",
+            "KB",
+            25,
+            is_modern=True,
         ),
         us("chat-half", "chat at half the rate", "chat", *USERS, half_of="chat"),
         us("chat-tls-half", "chat over TLS at half the rate", "chat", *USERS, *STARTTLS, half_of="chat-tls"),
@@ -183,12 +227,13 @@ def verdict(test: Test, found: list[dict[str, float]]) -> str:
 
 def print_table(tests: list[Test], servers: list[str], results: Results) -> None:
     """Medians as Markdown; a dash where a server failed or was not measured."""
-    hearth = next((name for name in servers if name.startswith("hearth/")), "")
-    rows = [["test", "unit", "target", *servers, hearth and "target of Hearth"]]
+    hearths = [name for name in servers if name.startswith("hearth/")]
+    rows = [["test", "unit", "target", *servers, "target of Hearth" if hearths else ""]]
     for test in tests:
         target = "-" if test.target is None else f"{'>=' if test.is_more_better else '<='} {test.target:,.0f}"
         cells = [cell(test, results[server, test.name]) for server in servers]
-        rows.append([test.title, test.unit, target, *cells, verdict(test, results[hearth, test.name])])
+        found = [result for name in hearths for result in results[name, test.name]]
+        rows.append([test.title, test.unit, target, *cells, verdict(test, found)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for number, row in enumerate(rows):
         print("| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |")
@@ -212,7 +257,8 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("tests", nargs="*", metavar="TEST", help=f"default: {' '.join(PROMISED)}")
     parser.add_argument(
-        "--servers", help="name or name/config, by commas; default: hearth and the installed peers"
+        "--servers",
+        help="name or name/config, by commas; default: hearth and the installed peers, lean and modern",
     )
     parser.add_argument("--runs", type=int, default=1, help="runs of every test; the table shows medians")
     parser.add_argument("--duration", type=float, default=4, help="seconds measured per run")
@@ -232,7 +278,7 @@ def chosen_servers(text: str | None) -> list[Server]:
     if text:
         return [peers.find(name) for name in text.split(",")]
     installed = [name for name in ("hearth", "prosody", "ejabberd") if peers.SERVERS[name].is_installed()]
-    return [peers.find(name) for name in installed]
+    return [peers.find(f"{name}/{config}") for config in ("lean", "modern") for name in installed]
 
 
 def main() -> int:
@@ -264,7 +310,7 @@ def main() -> int:
         return 2
     for run in range(1, arguments.runs + 1):
         for test in tests:
-            for server in servers:
+            for server in filter(test.fits, servers):
                 try:
                     result = measure(test, server, results, arguments.duration)
                 except ServerError as error:
