@@ -7,7 +7,7 @@ import logging
 import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import DatabaseError
 from django.utils.translation import gettext_lazy as _
@@ -266,13 +266,14 @@ class StreamManagement(Module):
         return self._hand_over_all(waiting, session) if waiting else None
 
     async def _hand_over_all(self, waiting: list[tuple[bytes, float]], session: Session) -> None:
+        now, tick = self.server.clock.now(), self.server.tick
         parser = StanzaParser(OURS)
         for data, since in waiting:
             for stanza in parser.feed(data):
-                await self._hand_over(stanza, session, since)
+                await self._hand_over(stanza, session, since, now - timedelta(seconds=max(0.0, tick - since)))
         parser.close()
 
-    async def _hand_over(self, stanza: Stanza, session: Session, since: float) -> None:
+    async def _hand_over(self, stanza: Stanza, session: Session, since: float, sent: datetime) -> None:
         try:
             stanza.from_ = JID.parse(stanza.attrs.get("from", self.server.domain))
         except JIDError:
@@ -285,7 +286,6 @@ class StreamManagement(Module):
             return
         if stanza.has(MAM, "result"):
             return  # a page of the archive, which the client asks for again
-        sent = self.server.clock.now() - timedelta(seconds=max(0.0, self.server.tick - since))
         if is_copy(stanza, account) or has_copy(stanza, account, sent):
             return
         held = delay.held_since(stanza, self.server.domains)

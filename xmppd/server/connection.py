@@ -52,6 +52,7 @@ class ClientConnection:
         "_login",
         "account",
         "address",
+        "allowance",
         "bytes_in",
         "bytes_out",
         "failed_for",
@@ -77,6 +78,7 @@ class ClientConnection:
         self.last_seen = server.tick  # seconds of the monotonic clock at the last bytes
         self.mechanism = ""
         self.user_agent: UserAgent = NOBODY  # what the client said of itself at its login (XEP-0388)
+        self.allowance = 0  # bytes of a resumed session's queue, which may wait to be read beside new ones
         self.bytes_in = 0
         self.bytes_out = 0
         self.failed_for = ""  # the account whose failed login from here has been counted
@@ -302,6 +304,7 @@ class ClientConnection:
         former.close(StreamError("conflict", "resumed on another connection"))
         session.detached_at = None
         self.session = session
+        self.allowance = session.management.queued_bytes if session.management is not None else 0
         self.bytes_in += former.bytes_in
         self.bytes_out += former.bytes_out
         if self.user_agent is NOBODY:
