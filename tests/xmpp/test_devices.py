@@ -8,6 +8,7 @@ from asgiref.sync import sync_to_async
 from accounts.models import AuditEntry, User
 from tests.conversation import settled
 from tests.xmpp.test_bind2 import OTHER_AGENT, bind
+from tests.xmpp.test_fast import comes_back, fast, token_in, wants
 from tests.xmpp.test_login import _iterations  # noqa: F401
 from tests.xmpp.test_sasl2 import AGENT, BIND, PLAIN, USER_AGENT, Wire2, _alice  # noqa: F401
 from xmppd.modules.devices import NS, Devices
@@ -100,6 +101,59 @@ async def test_not_bound_yet(server, actor):
     await wire.logs_in(PLAIN, USER_AGENT)
     await revoke(server, entry, actor)
     assert wire.connection.is_ended
+
+
+async def test_device_that_was_just_seen_stays_away(server, actor, clock):
+    """What was seen a moment before is still to be written when the device is signed out, or is being written."""
+    await comes(server)
+    (entry,) = await known(server)
+    again = await comes(server)  # its row waits
+    await revoke(server, entry, actor)
+    assert again.connection.is_ended
+    assert await known(server) == []
+    clock.advance(seconds=1)
+    await comes(server)
+    assert len(await known(server)) == 1
+
+
+async def test_row_that_is_being_written(server, actor, monkeypatch):
+    """The transaction that signs out comes between the reading of what was seen and its writing."""
+    await comes(server)
+    (entry,) = await known(server)
+    user = await User.objects.aget(username="alice")
+    record = devices.record
+
+    def slow(rows):
+        assert devices.revoke(user, entry.id, actor=actor)
+        record(rows)
+
+    monkeypatch.setattr(server.module(Devices)._rows, "_write", slow)
+    await comes(server)
+    await server.module(Devices)._rows.flush()
+    monkeypatch.setattr(server.module(Devices)._rows, "_write", record)
+    await settled(server)
+    assert await known(server) == []
+
+
+async def test_about_to_log_in_by_a_token(server, actor, monkeypatch):
+    """Signed out between the look at the token and the session."""
+    wire = Wire2(server)
+    token = token_in(await wire.logs_in(PLAIN, USER_AGENT, bind(), wants()))
+    assert "<success" in await comes_back(server, token, fast(), bind())
+    (entry,) = await known(server)
+    user = await User.objects.aget(username="alice")
+    found = devices.tokens
+
+    def then_signed_out(*arguments):
+        rows = found(*arguments)
+        assert devices.revoke(user, entry.id, actor=actor)
+        return rows
+
+    monkeypatch.setattr(devices, "tokens", then_signed_out)
+    answer = await comes_back(server, token, fast(), bind())
+    assert "<success" not in answer
+    assert "this device was signed out" in answer
+    assert not server.sessions()
 
 
 async def test_all_at_once(server, actor, alice):

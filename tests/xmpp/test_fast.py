@@ -10,6 +10,7 @@ from asgiref.sync import sync_to_async
 from django.utils import timezone
 
 from accounts import registry, services, throttle
+from accounts.credentials import encode_password
 from accounts.models import User
 from tests.conversation import settled
 from tests.xmpp.test_bind2 import bind, identity
@@ -317,3 +318,35 @@ async def test_invalidate_and_ask_for_another(server):
     new = token_in(await comes_back(server, token, fast(invalidate="true"), wants()))
     assert failure("not-authorized") in await comes_back(server, token)
     assert "<success" in await comes_back(server, new)
+
+
+# -- accounts that change while no server hears of it
+
+
+async def test_lock_that_nobody_told_of(server):
+    """As by a command beside a server that does not run: the account is in memory, and what it says is old."""
+    token = await new_token(server)
+    assert "<success" in await comes_back(server, token)
+    await User.objects.filter(username="alice").aupdate(locked_from=timezone.now())
+    assert failure("credentials-expired") in await comes_back(server, token)
+
+
+async def test_password_that_nobody_told_of(server):
+    token = await new_token(server)
+    await User.objects.filter(username="alice").aupdate(password=encode_password("another horse"))
+    assert failure("credentials-expired") in await comes_back(server, token)
+
+
+async def test_account_is_written_while_a_token_logs_in(server, new_user, monkeypatch, actor):
+    """It is read again; the count was used once."""
+    token = await new_token(server)
+    user = await User.objects.aget(username="alice")
+    found = devices.tokens
+
+    def then_renamed(*arguments):
+        rows = found(*arguments)
+        services.update_user(user, name="Alice", actor=actor)
+        return rows
+
+    monkeypatch.setattr(devices, "tokens", then_renamed)
+    assert "<success" in await comes_back(server, token, fast(count=1), bind())

@@ -16,6 +16,7 @@ from tests.xmpp.test_login import HEADER, PASSWORD, Wire, _iterations  # noqa: F
 from xmppd.protocol.element import E
 from xmppd.protocol.namespaces import SASL2
 from xmppd.protocol.stream.features import Has
+from xmppd.server import authentication
 from xmppd.server.module import FIRST, Module, inline_login, inline_session
 
 SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
@@ -334,6 +335,11 @@ class Inline(Module):
         user = await User.objects.aget(pk=completion.account.id)
         await sync_to_async(services.lock_user)(user, actor=SYSTEM)
 
+    @inline_login(TEST, "password")
+    async def password(self, element, completion):
+        user = await User.objects.aget(pk=completion.account.id)
+        await sync_to_async(services.set_password)(user, "another horse", actor=SYSTEM)
+
     @inline_session(TEST, "session", priority=FIRST)
     def session(self, element, completion):
         completion.bind("taken")
@@ -366,6 +372,55 @@ async def test_account_is_locked_meanwhile(server, clock):
     assert "<success" not in answer
     assert failure("account-disabled") in answer
     assert wire.connection.session is None
+
+
+@pytest.mark.parametrize("changes", ["name", "password"])
+@pytest.mark.parametrize("profile", ["sasl", "sasl2"])
+async def test_account_is_written_while_its_password_is_checked(server, monkeypatch, profile, changes):
+    """It is read again: the same password is good still, another one is not."""
+    user = await User.objects.aget(username="alice")
+    check = authentication.check_password
+
+    def then_changed(*arguments):
+        is_right = check(*arguments)
+        if changes == "name":
+            services.update_user(user, name="Alice", actor=SYSTEM)
+        else:
+            services.set_password(user, "another horse", actor=SYSTEM)
+        return is_right
+
+    monkeypatch.setattr(authentication, "check_password", then_changed)
+    wire = Wire2(server)
+    answer = await wire.logs_in() if profile == "sasl2" else await wire.plain("alice")
+    assert ("<success" in answer) is (changes == "name")
+    assert ("<not-authorized" in answer) is (changes == "password")
+
+
+async def test_password_is_changed_before_success(server):
+    server.add_module(Inline)
+    wire = Wire2(server)
+    answer = await wire.logs_in(PLAIN, f"<password xmlns='{TEST}'/>", f"<session xmlns='{TEST}'/>")
+    assert answer.startswith(failure("not-authorized"))
+    assert wire.connection.session is None
+
+
+@pytest.mark.parametrize("name", ["PLAIN", "SCRAM-SHA-256"])
+async def test_whatever_breaks_the_client_is_answered(server, monkeypatch, caplog, name):
+    def broken(*_arguments):
+        raise RuntimeError("broken on purpose")
+
+    wire = Wire2(server)
+    await wire.scram2("SCRAM-SHA-256")
+    for place in ("check_password", "challenge_keys"):
+        monkeypatch.setattr(authentication, place, broken)
+    for _ in range(2):  # with the look-up and without
+        wire = Wire2(server)
+        data = PLAIN if name == "PLAIN" else encode("n,,n=alice,r=abc")
+        answer = await wire.logs_in(data, mechanism=name)
+        assert answer.startswith(failure("temporary-auth-failure"))
+    assert "broken on purpose" in caplog.text
+    monkeypatch.undo()
+    assert "<success" in await wire.logs_in()
 
 
 async def test_what_gives_a_session_is_tried_first_and_keeps_binding_away(server):
