@@ -17,7 +17,7 @@ from xmppd.services.archive import EPOCH_MS, TIME_SHIFT
 MAX_ID = 2**63 - 1
 MAX_PAGE_BYTES = 256 * 1024  # a page that has more ends before its limit
 READ_ROWS = 64  # fetched at once: each may be as large as a stanza
-SEARCH_ROWS = 5000  # that one call looks at for a text
+SEARCH_ROWS = 2000  # that one call looks at for a text
 
 Table = type[ArchivedMessage] | type[JournalledMessage]
 Found = TypeVar("Found")
