@@ -159,6 +159,7 @@ def _is_broken(held: BaseDatabaseWrapper) -> bool:
     if held.vendor == "sqlite" or held.connection is None or held.is_usable():
         return False
     held.close()
+    outage.failures += 1  # others may have ended with it
     return True
 
 
