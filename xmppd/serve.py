@@ -195,11 +195,11 @@ class Application:
         from twisted.internet import asyncioreactor
 
         asyncioreactor.install(self.loop)
-        from daphne.server import Server as Daphne
         from twisted.internet import reactor as twisted_reactor
 
         from adminconsole import events
         from xmppd.asgi import application
+        from xmppd.webserver import WebServer
 
         reactor: Any = twisted_reactor
         console = self.console_socket
@@ -214,7 +214,7 @@ class Application:
             if reactor.running:
                 reactor.stop()
 
-        daphne = Daphne(
+        daphne = WebServer(
             application,
             endpoints=["adopted in ready()"],
             signal_handlers=False,
