@@ -4,7 +4,7 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from accounts.models import User
-from tests.conversation import settled
+from tests.conversation import Client, authenticate, settled
 from tests.xmpp.test_subscription import become_friends
 from xmppd.models import BlockedAddress
 from xmppd.protocol.jid import JID
@@ -98,6 +98,25 @@ async def test_changes_are_pushed_to_resources_that_asked_for_the_list(alice, al
     await alice_phone.receives_nothing()
     await alice.receives_nothing()  # it did not ask
     assert await listed(alice) == []
+
+
+async def test_device_that_is_away_for_a_moment_hears_of_changes(alice, alice_phone):
+    """XEP-0198 5: what a resource asked for holds on; the push waits for it."""
+    await alice_phone.asks("<blocklist xmlns='urn:xmpp:blocking'/>")
+    await alice_phone.sends("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
+    previd = (await alice_phone.next()).get("id")
+    await alice_phone.disconnects()
+    item = "<item jid='romeo@montague.net'/>"
+    await alice.asks(f"<block xmlns='urn:xmpp:blocking'>{item}</block>", type="set")
+    connection = await authenticate(alice.server, alice_phone.full)
+    connection.begin_parsing()
+    connection.receive(f"<resume xmlns='urn:xmpp:sm:3' previd='{previd}' h='0'/>".encode())
+    again = Client(connection, alice_phone.jid)
+    assert (await again.next()).name == "resumed"
+    await again.receives(f"<iq type='set'><block xmlns='urn:xmpp:blocking'>{item}</block></iq>")
+    assert (await again.next()).name == "r"
+    await alice.asks(f"<unblock xmlns='urn:xmpp:blocking'>{item}</unblock>", type="set")
+    await again.receives(f"<iq type='set'><unblock xmlns='urn:xmpp:blocking'>{item}</unblock></iq>")
 
 
 async def test_push_carries_no_report(alice):

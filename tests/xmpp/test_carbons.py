@@ -203,6 +203,29 @@ async def test_note_to_self(desktop, phone):
     await phone.receives_nothing()
 
 
+async def test_copies_are_no_messages_of_their_own(desktop, phone, romeo):
+    """However many devices got a copy, each archive has the message once, with the id that the copies bear."""
+    await carbons(desktop)
+    await romeo.sends(f"<message to='{desktop.full}' type='chat' id='m1'>{BODY}</message>")
+    await desktop.sends(f"<message to='{romeo.full}' type='chat' id='m2'>{BODY}</message>")
+    for client in (desktop, romeo):
+        client.forget_received()
+    copies = [await phone.next(), await phone.next()]
+    query = "<query xmlns='urn:xmpp:mam:2' queryid='q'/>"
+    for client in (phone, romeo):
+        reply = await client.asks(query, type="set")
+        assert reply.get("type") == "result"
+        kept = [stanza.find("urn:xmpp:mam:2", "result") for stanza in client.connection.received]
+        messages = [result.find(FORWARD, "forwarded").find("jabber:client", "message") for result in kept]
+        assert [inner.get("id") for inner in messages] == ["m1", "m2"]
+        if client is phone:
+            ids = [
+                inner_of(copy, direction).find(SID, "stanza-id").get("id")
+                for copy, direction in zip(copies, ("received", "sent"), strict=True)
+            ]
+            assert [result.get("id") for result in kept] == ids
+
+
 # -- what is copied, 6.1
 
 RECEIPT = "<received xmlns='urn:xmpp:receipts' id='x'/>"

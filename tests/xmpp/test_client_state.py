@@ -310,6 +310,31 @@ async def test_hours_of_presence_do_not_end_a_session_that_waits(alice, phone):
     await again.receives_nothing()
 
 
+async def test_presence_waits_for_a_client_that_is_not_there(alice, bob):
+    """Without a word of its own about its state; what is urgent keeps its place among the rest."""
+    await bob.is_available()
+    await alice.is_available()
+    await subscribe(bob, alice)
+    previd = await resumable(bob, 600)
+    await bob.disconnects()
+    with overridden(sm__max_queue=50):
+        for number in range(60):
+            await alice.sends(f"<presence><status>{number}</status></presence>")
+        await alice.sends(f"<message to='{bob.bare}' type='chat' id='m1'><body>1</body></message>")
+        for number in range(60, 120):
+            await alice.sends(f"<presence><status>{number}</status></presence>")
+        await settled(bob.server)
+    assert len(bob.server.router.origin(bob.jid).management) == 2
+    again = await resume(bob, previd)
+    await again.receives("<presence><status>59</status></presence>")
+    await again.receives("<message id='m1'/>")
+    assert (await again.next()).tag == (SM, "r")
+    await again.receives("<presence><status>119</status></presence>")
+    await again.receives_nothing()
+    await shows(alice, "away")
+    await again.receives("<presence><show>away</show></presence>")  # it is active
+
+
 @pytest.mark.parametrize("is_managed", [True, False])
 async def test_receipts_that_waited_in_vain_are_kept(alice, phone, clock, log_in, is_managed):
     if is_managed:
