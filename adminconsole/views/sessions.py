@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from adminconsole import pages
 from adminconsole.access import actor_of, page
 from adminconsole.events import notify
-from adminconsole.formats import number
+from adminconsole.formats import duration, number
 from adminconsole.forms.sessions import EVERYBODY, SESSION, USER, CloseForm, MessageForm
 from xmppd.protocol.jid import JID, JIDError
 from xmppd.services import live
@@ -95,11 +95,14 @@ class Row:
         facts = self.facts
         badges = []
         if facts["is_detached"]:
-            text = _("The connection broke. The session waits for its client to come back.")
-            badges.append(("warn", _("Waiting"), text))
-        if facts["is_managed"]:
-            text = _("Stream management (XEP-0198) with resumption") if facts["is_resumable"] else ""
-            badges.append(("ok", "0198", text or _("Stream management (XEP-0198) without resumption")))
+            text = _("The connection broke. The session waits for its client to come back, %(time)s more.")
+            left = duration(facts["seconds_left"])
+            badges.append(("warn", _("Waiting %(time)s") % {"time": left}, text % {"time": left}))
+        if facts["is_managed"] and facts["is_resumable"]:
+            text = _("Stream management (XEP-0198) with resumption")
+            badges.append(("ok", _("0198, resumable"), text))
+        elif facts["is_managed"]:
+            badges.append(("ok", "0198", _("Stream management (XEP-0198) without resumption")))
         if facts["carbons"]:
             badges.append(("neutral", _("Carbons"), _("Gets a copy of the user's other messages (XEP-0280)")))
         if facts["is_inactive"]:

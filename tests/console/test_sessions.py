@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import pytest
 from django.test import Client as Browser
 
-from accounts.models import AuditEntry
+from accounts.models import AuditEntry, User
 from tests.console.service import Service
 from tests.conversation import Client
 from xmppd.protocol.element import Element
@@ -328,11 +328,14 @@ def test_what_a_client_has_turned_on(owner_client: Browser, service: Service, pe
     ):
         service.run(phone.sends(xml))
     desktop, row, romeo = rows(html_of(owner_client.get("/sessions/")))
-    assert all(text in row for text in ("0198", "Carbons", "Inactive", "1 + 1"))
+    assert all(text in row for text in ("0198, resumable", "Carbons", "Inactive", "1 + 1"))
+    user = html_of(owner_client.get(f"/users/{User.objects.get(username='juliet').pk}/sessions/"))
+    row = next(row for row in rows(user) if "phone" in row)
+    assert all(text in row for text in ("0198, resumable", "Carbons", "Inactive", "1 + 1"))
     assert not any(text in desktop + romeo for text in ("0198", "Carbons", "Inactive", "Waiting"))
     service.run(phone.disconnects())
     row = rows(html_of(owner_client.get("/sessions/?sort=-queue")))[0]
     assert "juliet@example.org" in row
-    assert "Waiting" in row
+    assert "Waiting 1 h" in row or "Waiting 59 min" in row
     html = html_of(owner_client.get("/sessions/details/" + of(phone.full)))
-    assert all(text in html for text in ("Waiting for the client", "1 stanza waits", "Carbons"))
+    assert all(text in html for text in ("Waiting for the client", " more</span>", "Carbons"))

@@ -27,7 +27,10 @@ KEEP_DAYS = Setting(
     "archive.keep_days",
     int,
     0,
-    gettext_lazy("Days that messages stay in the archive; 0 keeps them for ever."),
+    gettext_lazy(
+        "Days that messages stay in the archive; older ones are deleted within a day. 0 keeps them for ever. "
+        "A user's own limit goes before this one."
+    ),
     label=gettext_lazy("Days in the archive"),
     zero=gettext_lazy("for ever"),
     minimum=0,
@@ -37,7 +40,10 @@ KEEP_BYTES = Setting(
     "archive.keep_size",
     "size",
     0,
-    gettext_lazy("Bytes of messages kept for one user, the oldest are deleted first; 0 sets no limit."),
+    gettext_lazy(
+        "Bytes of messages kept for one user; above it the oldest are deleted within a day. 0 sets no limit. "
+        "A user's own limit goes before this one."
+    ),
     label=gettext_lazy("Size of the archive per user"),
     zero=gettext_lazy("no limit"),
     minimum=0,
