@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.contrib import messages
@@ -50,6 +51,14 @@ class Row:
     @property
     def state_tone(self) -> str:
         return STATE_TONES.get(self.report.state, "neutral")  # type: ignore[call-overload]
+
+    @property
+    def marks(self) -> list[dict[str, Any]]:
+        """The reported messages; `sent` is a time, where the message was still there to be read."""
+        return [
+            mark | ({"sent": datetime.fromisoformat(mark["sent"])} if "sent" in mark else {})
+            for mark in self.report.stanza_ids
+        ]
 
     @property
     def consents(self) -> list[str]:

@@ -267,3 +267,24 @@ def test_others_see_nothing(
     assert decide(moderator, filed["bob"], "handled").status_code == 403
     assert decide(stranger_client, filed["bob"], "handled").status_code == 302
     assert Report.objects.get(pk=filed["bob"].pk).state == "open"
+
+
+def test_reported_messages_are_shown(filed, owner_client):
+    report = filed["seller"]
+    report.stanza_ids = [
+        {
+            "by": "alice@example.org",
+            "id": "17",
+            "sent": "2026-01-01T12:00:00+00:00",
+            "text": f"Pills {HOSTILE}",
+        },
+        {"by": "alice@example.org", "id": "18"},
+    ]
+    report.save()
+    html = html_of(owner_client.get(address(report)))
+    first, second = rows(html)
+    assert "Pills" in first
+    assert HOSTILE not in html
+    assert "2026-01-01T12:00:00" in first
+    assert "18" in second
+    assert "<time" not in second

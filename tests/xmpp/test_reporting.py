@@ -1,5 +1,7 @@
 """XEP-0377: Blocking Command Reports."""
 
+from datetime import datetime
+
 import pytest
 from asgiref.sync import sync_to_async
 
@@ -126,3 +128,56 @@ async def test_refused_block_reports_nothing(alice):
     assert answer.get("type") == "error"
     await settled(alice.server)
     assert await kept() == []
+
+
+# -- references to messages, 5
+
+
+def mark(by, identity):
+    return f"<stanza-id xmlns='urn:xmpp:sid:0' by='{by}' id='{identity}'/>"
+
+
+async def said(sender, receiver, text) -> str:
+    """The id that the message has in its receiver's archive."""
+    await sender.sends(f"<message to='{receiver.bare}' type='chat'><body>{text}</body></message>")
+    return (await receiver.next()).find("urn:xmpp:sid:0", "stanza-id").get("id")
+
+
+async def test_reported_messages_are_kept_with_the_report(alice, bob, clock):
+    await alice.is_available()
+    ids = [await said(bob, alice, text) for text in ("Buy &lt;pills&gt;", "x" * 5000, "not reported")]
+    await block(alice, (bob.bare, report(SPAM, "".join(mark(alice.bare, i) for i in ids[:2]))))
+    (row,) = await kept()
+    first, second = row.stanza_ids
+    assert (first["by"], first["id"], first["text"]) == (alice.bare, ids[0], "Buy <pills>")
+    assert datetime.fromisoformat(first["sent"]) == clock.now()
+    assert second["text"] == "x" * reports.MAX_MESSAGE_CHARS
+
+
+async def test_nobody_else_is_read_because_of_a_report(alice, bob, stranger):
+    """Not the reporter's own words, nor a third person's, nor another archive's."""
+    for client in (alice, bob):
+        await client.is_available()
+    theirs = await said(stranger, alice, "from a third person")
+    in_bobs = await said(alice, bob, "my own words")
+    of_bob = await said(bob, alice, "reported")
+    marks = [(alice.bare, theirs), (alice.bare, in_bobs), (bob.bare, in_bobs), (bob.bare, of_bob)]
+    marks += [(alice.bare, "no-id"), (alice.bare, "9" * 30), (alice.bare, "1")]
+    await block(alice, (bob.bare, report(ABUSE, "".join(mark(by, identity) for by, identity in marks))))
+    (row,) = await kept()
+    assert row.stanza_ids == [{"by": by, "id": identity} for by, identity in marks]
+
+
+async def test_report_of_a_resource_or_a_domain(alice, bob):
+    await alice.is_available()
+    identity = await said(bob, alice, "hello")
+    reference = report(SPAM, mark(alice.bare, identity))
+    await block(alice, (bob.full, reference), (f"{bob.bare}/other", reference))
+    assert ["text" in row.stanza_ids[0] for row in await kept()] == [True, False]
+
+
+async def test_forwarding_is_left_out_whatever_the_reporter_agrees_to(alice, bob):
+    """4: nothing is done that was not agreed to; this server sends no report anywhere."""
+    await bob.is_available()
+    await block(alice, (bob.bare, report(SPAM, "<report-origin/><third-party/>")))
+    await bob.receives_nothing()

@@ -20,7 +20,7 @@ from xmppd.server.module import ACCOUNT, NOBODY, SELF, Module, Xep, iq_get, iq_s
 from xmppd.server.pacing import send_all
 from xmppd.server.session import Session
 from xmppd.services import archive_query, archive_retention
-from xmppd.services.archive import time_of
+from xmppd.services.archive import is_id, time_of
 from xmppd.services.archive_query import MAX_PAGE_BYTES, Page, Preferences, Query
 from xmppd.services.db import db
 
@@ -226,7 +226,7 @@ def _id(value: object) -> int | None:
     text = str(value or "")
     if not text:
         return None
-    if not (text.isascii() and text.isdecimal()) or len(text) > 19 or int(text) >= 2**63:
+    if not is_id(text):
         raise StanzaError("item-not-found")
     return int(text)
 

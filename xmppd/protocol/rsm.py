@@ -12,7 +12,7 @@ from xmppd.protocol.namespaces import RSM
 
 Item = TypeVar("Item")
 
-MAX_DIGITS = 9  # of max and index; nobody asks for a billion items
+MAX_DIGITS = 19  # of max and index; clients that want all there is name the largest number they know
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+from random import getrandbits
 
 from django.db import DatabaseError, IntegrityError, connection, transaction
 
@@ -30,6 +31,10 @@ log = logging.getLogger("hearth.archive")
 EPOCH_MS = 1_577_836_800_000  # 2020-01-01: leaves ids positive and below 2**63 for two centuries
 TIME_SHIFT = 20  # below the milliseconds: 6 bits for the worker, 14 for the sequence
 WORKER_SHIFT = 14
+FIRST_BITS, STEP_BITS = (
+    12,
+    6,
+)  # random ones of the sequence: a millisecond has room for 400 ids
 MAX_BATCH = 500
 RETRY_SECONDS = 0.25
 GIVE_UP_SECONDS = 10.0  # after that the senders are told, and may try again
@@ -42,7 +47,7 @@ SETTLE_SECONDS = 1.0  # without a message, before the journal is emptied
 
 
 class Ids:
-    """64-bit ids that only grow, also when the clock goes back."""
+    """64-bit ids that only grow, also when the clock goes back; how far they grow cannot be foretold (XEP-0313 3)."""
 
     __slots__ = ("_last", "_worker")
 
@@ -52,9 +57,12 @@ class Ids:
 
     def next(self, now: float) -> int:
         """An id for this time (seconds since 1970)."""
-        wanted = (int(now * 1000) - EPOCH_MS) << TIME_SHIFT | self._worker
-        if wanted <= self._last:
-            wanted = self._last + 1
+        wanted = (int(now * 1000) - EPOCH_MS) << TIME_SHIFT | self._worker | getrandbits(FIRST_BITS)
+        last = self._last
+        if wanted <= last:
+            wanted = last + 1 + getrandbits(STEP_BITS)
+            if wanted >> WORKER_SHIFT != last >> WORKER_SHIFT:  # this millisecond is used up
+                wanted = (last >> TIME_SHIFT) + 1 << TIME_SHIFT | self._worker | getrandbits(FIRST_BITS)
         self._last = wanted
         return wanted
 
@@ -62,6 +70,11 @@ class Ids:
 def id_at(now: float) -> int:
     """The lowest id of this millisecond."""
     return max(0, int(now * 1000) - EPOCH_MS) << TIME_SHIFT
+
+
+def is_id(text: str) -> bool:
+    """Whether it may be one of ours: they are positive and have 64 bits."""
+    return text.isascii() and text.isdecimal() and len(text) <= 19 and int(text) < 2**63
 
 
 def time_of(identity: int) -> float:

@@ -180,6 +180,14 @@ def tables() -> tuple[Table, ...]:
     return (JournalledMessage, ArchivedMessage) if connection.vendor == "sqlite" else (ArchivedMessage,)
 
 
+def by_ids(user_id: int, ids: Iterable[int]) -> dict[int, str]:
+    """{id: stanza} of those that the archive holds."""
+    wanted = set(ids)
+    return dict(
+        _of_both(lambda table: messages(user_id, table).filter(id__in=wanted).values_list("id", "stanza"))
+    )
+
+
 def _of_both(part: Callable[[Table], Iterable[Found]]) -> set[Found]:
     """The rows that the tables have."""
     return {row for table in tables() for row in part(table)}

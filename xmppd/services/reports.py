@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
@@ -18,7 +18,11 @@ from accounts.services.checks import clean_text
 from xmppd.bus import channel
 from xmppd.bus.messages import ReportsChanged
 from xmppd.models import Report
+from xmppd.protocol.element import Element
 from xmppd.protocol.jid import JID
+from xmppd.protocol.parser import parse_element
+from xmppd.services import archive_query
+from xmppd.services.archive import is_id, time_of
 from xmppd.services.properties import Setting
 
 __all__ = ["Report"]
@@ -40,6 +44,7 @@ MAX_PER_DAY = Setting(
 )
 MAX_TEXT_CHARS = 4000  # of the reporter's text; what is longer is cut
 MAX_NOTE_CHARS = 2000
+MAX_MESSAGE_CHARS = 2000  # of each message that is reported
 MAX_STANZA_IDS = 50
 MAX_URI_CHARS = 255
 DAY = timedelta(days=1)
@@ -94,12 +99,36 @@ def _row(reporter: User, filing: Filing) -> Report:
         reason=_REASONS.get(filing.reason, Reason.OTHER),
         reason_uri=filing.reason[:MAX_URI_CHARS],
         text=filing.text.strip()[:MAX_TEXT_CHARS],
-        stanza_ids=[
-            {"by": by[:MAX_JID_CHARS], "id": identity[:MAX_URI_CHARS]}
-            for by, identity in filing.stanza_ids[:MAX_STANZA_IDS]
-        ],
+        stanza_ids=_evidence(reporter, filing),
         may_go_to=list(filing.may_go_to),
     )
+
+
+def _evidence(reporter: User, filing: Filing) -> list[dict[str, str]]:
+    """The messages that the reporter wants to be read: {by, id}, with {sent, text} where the reporter's archive holds
+    them. Only what the reported address sent: nobody else is to be read because of a report.
+    """
+    marks = [
+        {"by": by[:MAX_JID_CHARS], "id": identity[:MAX_URI_CHARS]}
+        for by, identity in filing.stanza_ids[:MAX_STANZA_IDS]
+    ]
+    own = [mark for mark in marks if mark["by"] == reporter.jid and is_id(mark["id"])]
+    stanzas = archive_query.by_ids(reporter.pk, (int(mark["id"]) for mark in own)) if own else {}
+    for mark in own:
+        message = parse_element(stanzas[int(mark["id"])].encode()) if int(mark["id"]) in stanzas else None
+        if message is not None and _is_from(message, filing.about):
+            mark["sent"] = datetime.fromtimestamp(time_of(int(mark["id"])), UTC).isoformat()
+            mark["text"] = _text_of(message)[:MAX_MESSAGE_CHARS]
+    return marks
+
+
+def _is_from(message: Element, about: JID) -> bool:
+    sender = JID.parse(message.get("from"))
+    return about in (sender, sender.bare) or (not about.local and about.domain == sender.domain)
+
+
+def _text_of(message: Element) -> str:
+    return next((child.text for child in message.elements() if child.name == "body"), "")
 
 
 def search(query: str = "", *, state: str = "", reason: str = "") -> QuerySet[Report]:
