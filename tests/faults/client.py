@@ -26,7 +26,7 @@ PING = "<ping xmlns='urn:xmpp:ping'/>"
 OPENING = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"
 CLIENT = "{jabber:client}"
 PAGE = 250
-_numbers = count(1)  # no two messages have the same id
+_numbers = count(1)  # no two messages or streams have the same name
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class Kept:
 class Client:
     """`sent` are the ids of its stanzas in order; the first `h` of them have been acknowledged."""
 
-    def __init__(self, hearth: Hearth, name: str, resource: str = "phone") -> None:
+    def __init__(self, hearth: Hearth, name: str) -> None:
         self.hearth = hearth
         self.name = name
-        self.resource = resource
-        self.jid = f"{name}@{hearth.domain}/{resource}"
+        self.resource = f"r{next(_numbers)}"
+        self.jid = f"{name}@{hearth.domain}/{self.resource}"
         self.wire = Wire(hearth)
         self.sent: list[str] = []
         self.messages: dict[str, str] = {}  # id of each message of ours: bare JID of its recipient
@@ -236,7 +236,7 @@ class Client:
 
 async def archive_of(hearth: Hearth, name: str, after: str = "") -> list[Kept]:
     """Read by a client that sends no presence, so that offline messages stay where they are."""
-    reader = Client(hearth, name, "archivist")
+    reader = Client(hearth, name)
     try:
         await reader.open(presence="", is_managed=False)
         return await reader.archive(after)
@@ -250,7 +250,9 @@ async def check_history(hearth: Hearth, senders: Iterable[Client]) -> None:
     for sender in senders:
         for recipient in {bare.partition("@")[0] for bare in sender.messages.values()}:
             bare = f"{recipient}@{hearth.domain}"
-            expected = [id for id in dict.fromkeys(sender.kept) if sender.messages[id] == bare]
+            # Of one that was refused and sent again, the last sending counts.
+            last = list(dict.fromkeys(reversed(sender.kept)))
+            expected = [id for id in reversed(last) if sender.messages[id] == bare]
             for owner in (sender.name, recipient):
                 if owner not in archives:
                     archives[owner] = await archive_of(hearth, owner)

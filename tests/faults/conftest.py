@@ -63,8 +63,7 @@ async def client(request: pytest.FixtureRequest) -> AsyncIterator[Callable[..., 
     made: list[Client] = []
 
     async def make(name: str, *, at: Hearth | None = None, **kwargs: Any) -> Client:
-        resource = f"{request.node.name[:40].partition('[')[0]}-{len(made)}"
-        made.append(Client(at or request.getfixturevalue("hearth"), name, resource))
+        made.append(Client(at or request.getfixturevalue("hearth"), name))
         return await made[-1].open(**kwargs)
 
     yield make

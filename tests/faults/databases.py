@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 import psycopg
 
 from tests import postgresql
-from tests.hearth import Hearth
+from tests.hearth import PASSWORD, Hearth
 
 CHUNK = 65536
 START_SECONDS = 60
@@ -54,12 +54,14 @@ class PostgreSQL:
 
     name = "postgresql"
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, tablespace: str = "") -> None:
         self.direct = postgresql.new_database(server)
         database = urlsplit(self.direct).path.lstrip("/")
         with psycopg.connect(server, autocommit=True) as connection:
             # What was committed survives the end of the process, as on a server in use.
             connection.execute(f"ALTER DATABASE {database} SET synchronous_commit = on")
+            if tablespace:
+                connection.execute(f"ALTER DATABASE {database} SET TABLESPACE {tablespace}")
             self.data = Path(connection.execute("SHOW data_directory").fetchone()[0])
             folder = parse_qs(urlsplit(self.direct).query)["host"][0]
             port = connection.execute("SHOW port").fetchone()[0]
@@ -245,13 +247,38 @@ Database = SQLite | PostgreSQL
 
 
 @contextlib.contextmanager
-def installation(folder: Path, server: str | None, **environ: str) -> Iterator[tuple[Hearth, Database]]:
+def tablespace(server: str, folder: Path) -> Iterator[str]:
+    """A place for databases of this server; they go with it."""
+    name = f"on_{folder.name}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        data = Path(connection.execute("SHOW data_directory").fetchone()[0])
+        place = folder / "tablespace"
+        place.mkdir(mode=0o700)
+        os.chown(place, data.stat().st_uid, data.stat().st_gid)
+        for parent in place.parents:
+            if not parent.stat().st_mode & 0o001:
+                parent.chmod(parent.stat().st_mode | 0o111)  # PostgreSQL is another user and has to get there
+        connection.execute(f"CREATE TABLESPACE {name} LOCATION '{place}'")
+        yield name
+        rows = connection.execute(
+            "SELECT datname FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace WHERE spcname = %s",
+            [name],
+        ).fetchall()
+        for (database,) in rows:
+            connection.execute(f"DROP DATABASE {database} WITH (FORCE)")
+        connection.execute(f"DROP TABLESPACE {name}")
+
+
+@contextlib.contextmanager
+def installation(
+    folder: Path, server: str | None, *, tablespace: str = ""
+) -> Iterator[tuple[Hearth, Database]]:
     """A Hearth with its accounts, not started."""
     home = folder / "home"
-    database: Database = SQLite(home) if server is None else PostgreSQL(server)
-    hearth = Hearth(home, environ={"DATABASE_URL": getattr(database, "direct", ""), **environ})
+    database: Database = SQLite(home) if server is None else PostgreSQL(server, tablespace)
+    hearth = Hearth(home, environ={"DATABASE_URL": getattr(database, "direct", "")})
     hearth.set_up()
-    accounts = "".join(f"{username},correct horse\n" for username in ACCOUNTS)
+    accounts = "".join(f"{username},{PASSWORD}\n" for username in ACCOUNTS)
     hearth.manage("importusers", "-", "--apply", stdin=accounts)
     hearth.environ["DATABASE_URL"] = database.url
     try:
