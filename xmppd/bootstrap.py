@@ -202,9 +202,10 @@ def database_config(url: str, home: Path) -> dict[str, object]:
                 "timeout": 20,
                 # Writers queue for the lock at BEGIN instead of failing in the middle of a transaction.
                 "transaction_mode": "IMMEDIATE",
-                # A page that many commits touch is copied back once per 64 MiB of log, not once per 4.
+                # A page that many commits touch is copied back once per 64 MiB of log, not once per 4; what a
+                # statement may have to undo is noted in memory, not in a file that is made for it.
                 "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA mmap_size=134217728; "
-                "PRAGMA wal_autocheckpoint=16384; PRAGMA cache_size=-16384;",
+                "PRAGMA wal_autocheckpoint=16384; PRAGMA cache_size=-16384; PRAGMA temp_store=MEMORY;",
             },
         }
     options: dict[str, object] = dict(parse_qsl(parts.query))
