@@ -11,21 +11,18 @@ import contextlib
 import os
 import random
 import re
-import sqlite3
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psycopg
 import pytest
 
-from accounts.models import User
 from tests import postgresql
+from tests.faults.client import Kept, archive_of
 from tests.hearth import Hearth
 from tests.wire import PATIENCE, Wire
-from xmppd.models import ArchivedMessage
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
@@ -46,8 +43,6 @@ _TOKEN = re.compile(
     r"|<stream:error>(?P<error>.*?)</stream:error>",
     re.DOTALL,
 )
-_START = re.compile(r"<message [^>]*>")
-_ATTRIBUTE = re.compile(r"\b(id|from|to)=['\"]([^'\"]*)['\"]")
 
 Pair = tuple[str, str]  # full JID of the sender, username of the recipient
 
@@ -159,27 +154,35 @@ async def log_in(hearth: Hearth, name: str, resource: str, *, presence: str = ""
     return wire
 
 
-def archives(hearth: Hearth) -> dict[tuple[str, Pair], list[str]]:
-    """(owner, pair) -> ids in the archive's order, straight from the database."""
-    query = (
-        f"SELECT u.username, m.stanza FROM {ArchivedMessage._meta.db_table} m"
-        f" JOIN {User._meta.db_table} u ON u.id = m.user_id ORDER BY m.id"
-    )
-    url = hearth.environ["DATABASE_URL"]
-    database = psycopg.connect(url) if url else sqlite3.connect(hearth.home / "hearth.sqlite3")
-    with contextlib.closing(database) as connection:
-        rows = connection.execute(query).fetchall()
-    kept: dict[tuple[str, Pair], list[str]] = {}
-    for owner, stanza in rows:
-        said = dict(_ATTRIBUTE.findall(_START.match(stanza)[0]))
-        pair = (said["from"], said["to"].partition("@")[0])
-        kept.setdefault((owner, pair), []).append(said["id"])
-    return kept
+@dataclass
+class Archives:
+    """What the people find in their archives (XEP-0313). Each round reads on from where the last one ended; `again`
+    reads everything once more.
+    """
+
+    hearth: Hearth
+    rows: dict[str, list[Kept]] = field(default_factory=dict)
+
+    async def read_on(self) -> dict[tuple[str, Pair], list[str]]:
+        """(owner, pair) -> ids in the archive's order."""
+        kept: dict[tuple[str, Pair], list[str]] = {}
+        for owner in ("juliet", "romeo", ONLINE, OFFLINE):
+            rows = self.rows.setdefault(owner, [])
+            rows += await archive_of(self.hearth, owner, rows[-1].stanza_id if rows else "")
+            stanza_ids = [int(row.stanza_id) for row in rows]
+            assert stanza_ids == sorted(set(stanza_ids)), f"stanza-ids of {owner}"
+            for row in rows:
+                pair = (row.sender, row.to.partition("@")[0])
+                kept.setdefault((owner, pair), []).append(row.id)
+        return kept
+
+    async def again(self) -> dict[tuple[str, Pair], list[str]]:
+        self.rows.clear()
+        return await self.read_on()
 
 
-def check_acknowledged(hearth: Hearth, senders: list[Sender]) -> int:
+def check_acknowledged(kept: dict[tuple[str, Pair], list[str]], senders: list[Sender]) -> int:
     """Both archives hold the same first messages of each pair, and all acknowledged ones; how many beyond these."""
-    kept = archives(hearth)
     beyond = 0
     for sender in senders:
         for recipient in (ONLINE, OFFLINE):
@@ -193,7 +196,7 @@ def check_acknowledged(hearth: Hearth, senders: list[Sender]) -> int:
     return beyond
 
 
-def check_all(hearth: Hearth, senders: list[Sender]) -> None:
+def check_all(kept: dict[tuple[str, Pair], list[str]], senders: list[Sender]) -> None:
     """Each message once and in order, in both archives."""
     expected = {
         (owner, (sender.jid, recipient)): sender.to(recipient)
@@ -202,7 +205,7 @@ def check_all(hearth: Hearth, senders: list[Sender]) -> None:
         for owner in (sender.name, recipient)
         if sender.to(recipient)
     }
-    assert archives(hearth) == expected
+    assert kept == expected
 
 
 @dataclass
@@ -287,21 +290,22 @@ def hearth(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hearth]:
 
 async def test_kill_at_a_random_moment_loses_nothing_acknowledged(hearth):
     print(f"HEARTH_TEST_CRASH_SEED={SEED}")
-    load = Load(hearth, random.Random(SEED))
+    load, archives = Load(hearth, random.Random(SEED)), Archives(hearth)
     for number in range(1, ROUNDS + 1):
         process = hearth.process
         await load.run(process.kill)
         await asyncio.to_thread(hearth.kill)
         acknowledged = sum(sender.acknowledged for sender in load.senders)
-        beyond = check_acknowledged(hearth, load.senders)
+        await asyncio.to_thread(hearth.start)
+        beyond = check_acknowledged(await archives.read_on(), load.senders)
         again = sum(len(sender.sent) for sender in load.senders) - acknowledged
         print(
             f"round {number}: {acknowledged} acknowledged, 0 lost; {again} sent again, {beyond} of them kept"
         )
-        await asyncio.to_thread(hearth.start)
         await load.send_again()
         await load.come_back(load.friar, OFFLINE)
-        check_all(hearth, load.senders)
+        check_all(await archives.read_on(), load.senders)
+    check_all(await archives.again(), load.senders)
     for sender in load.senders:
         mine = [
             identity
@@ -330,15 +334,15 @@ async def test_sigterm_loses_nothing_and_tells_everybody(hearth):
     assert seconds < 10
     for client in (*load.senders, load.nurse):
         assert "<system-shutdown " in client.error
-    beyond = check_acknowledged(hearth, load.senders)
+    await asyncio.to_thread(hearth.start)
+    beyond = check_acknowledged(await Archives(hearth).read_on(), load.senders)
     acknowledged = sum(sender.acknowledged for sender in load.senders)
     print(f"{acknowledged} acknowledged, 0 lost, {beyond} more kept; exit after {seconds:.1f} s")
     assert len(load.nurse.ids) == len(set(load.nurse.ids))
-    await asyncio.to_thread(hearth.start)
     await load.send_again()
     await load.come_back(load.nurse, ONLINE)
     await load.come_back(load.friar, OFFLINE)
-    check_all(hearth, load.senders)
+    check_all(await Archives(hearth).read_on(), load.senders)
     assert len(load.friar.ids) == len(set(load.friar.ids))
     assert load.friar.error == ""
     assert "Traceback" not in hearth.text()
