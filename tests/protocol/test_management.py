@@ -1,5 +1,8 @@
 """XEP-0198: Stream Management, the counting."""
 
+import secrets
+import tracemalloc
+
 import pytest
 
 from xmppd.protocol.errors import StreamError
@@ -79,3 +82,16 @@ def test_clear_takes_everything():
     management = sent(b"a", b"b")
     assert management.clear() == [(b"a", 1.0), (b"b", 1.0)]
     assert (len(management), management.queued_bytes) == (0, 0)
+
+
+def test_idle_session_pays_little():
+    """Counters, key and queue of a session that is up to date; thousands of phones wait for hours."""
+    tracemalloc.start()
+    try:
+        sessions = [Management(secrets.token_urlsafe(18), 3600) for _ in range(1000)]
+        for management in sessions:
+            management.add(b"x", 1.0)
+            management.acknowledge(1)
+        assert tracemalloc.get_traced_memory()[0] < 500 * len(sessions)
+    finally:
+        tracemalloc.stop()

@@ -1,6 +1,7 @@
 """RFC 6120 7, 8.1, 10.1: binding, the stamp on stanzas, their order, and what happens when a handler fails."""
 
 import asyncio
+import gc
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -14,6 +15,7 @@ from xmppd.protocol.jid import JID
 from xmppd.protocol.stream.features import Has
 from xmppd.server import hooks
 from xmppd.server.module import ACCOUNT, FIRST, SELF, SERVER, Module, iq_get, on
+from xmppd.services.properties import overridden
 
 PING = "<ping xmlns='urn:xmpp:ping'/>"
 BIND = "urn:ietf:params:xml:ns:xmpp-bind"
@@ -249,6 +251,46 @@ async def test_kick_while_a_handler_waits_drops_the_rest(failpoint, alice, bob):
     failpoint.gate.set()
     await settled(alice.server)
     await bob.receives_nothing()
+
+
+@pytest.mark.parametrize(
+    ("settings", "xml"),
+    [
+        (
+            {"archive__enabled": False, "offline__policy": "bounce"},
+            "<message to='carol@example.org' type='chat'><body>hi</body></message>",
+        ),
+        (
+            {"archive__enabled": False, "offline__max_messages": 0},
+            "<message to='carol@example.org' type='chat'><body>hi</body></message>",
+        ),
+        ({}, "<message to='nobody@example.org' type='chat'><body>hi</body></message>"),
+        ({}, f"<iq type='get' id='f'><refuse xmlns='{FAIL}'/></iq>"),
+        ({}, f"<iq type='get' id='f'><later xmlns='{FAIL}'/></iq>"),
+    ],
+)
+async def test_what_was_refused_leaves_no_garbage(failpoint, alice, new_user, settings, xml):
+    """An exception's traceback holds the frames it passed; one that they hold in turn, with the stanza and all, would
+    stay until the garbage collector comes by."""
+    await new_user("carol")
+
+    async def refused():
+        await alice.sends(xml)
+        await settled(alice.server)
+        assert alice.connection.received[-1].get("type") == "error"
+
+    with overridden(**settings):
+        await refused()
+        alice.forget_received()
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(20):
+                await refused()
+            alice.forget_received()
+            assert gc.collect() < 20
+        finally:
+            gc.enable()
 
 
 # -- the stamp, RFC 6120 8.1
