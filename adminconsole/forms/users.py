@@ -27,7 +27,7 @@ ROLE_HELP = {
     roles.Role.ADMIN: _("May do everything except manage owners and administrators."),
     roles.Role.USER_MANAGER: _("Manages users without a role, groups and sessions."),
     roles.Role.ROOM_MODERATOR: _("Manages chat rooms, sees sessions."),
-    roles.Role.AUDITOR: _("Sees every page, changes nothing."),
+    roles.Role.AUDITOR: _("Sees every page, changes nothing, reads no messages."),
 }
 
 GENERATED, TYPED = "generated", "typed"

@@ -65,7 +65,7 @@ def test_the_table_shows_every_session(owner_client: Browser, people: Any) -> No
     )
     assert "192.0.2.1" in phone
     assert "Not available" in romeo
-    assert "None" in romeo
+    assert "Not encrypted" in romeo
 
 
 def test_who_is_not_encrypted_is_warned_of(owner_client: Browser, people: Any) -> None:
