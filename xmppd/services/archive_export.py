@@ -18,7 +18,7 @@ from xmppd.protocol.namespaces import CLIENT, DELAY, FORWARD, MAM
 from xmppd.protocol.parser import parse_element
 from xmppd.protocol.writer import escape_attr
 from xmppd.services.archive import settle, time_of
-from xmppd.services.archive_query import Query, matching
+from xmppd.services.archive_query import Query, in_order, matching
 from xmppd.services.archive_retention import between
 
 PERMISSION = "archive.read"
@@ -47,7 +47,7 @@ def export(
     require_manages(actor, user, self_too=True)
     settle()
     query = _chosen(since, until, peer)
-    last = matching(user.pk, query).order_by("-id").values_list("id", flat=True).first() or 0
+    last = in_order(matching(user.pk, query), last=True).values_list("id", flat=True).first() or 0
     query = replace(query, before_id=last + 1)
     number = matching(user.pk, query).count()
     facts = {"messages": number, "format": format, "since": since, "until": until, "peer": peer}
@@ -74,7 +74,7 @@ def pages(user_id: int, query: Query) -> Iterator[list[Row]]:
     """What matches, oldest first, by key: a page costs the same wherever it stands."""
     last = query.after_id
     while True:
-        found = matching(user_id, replace(query, after_id=last)).order_by("id")
+        found = in_order(matching(user_id, replace(query, after_id=last)))
         rows = list(found.values_list("id", "peer", "peer_resource", "stanza")[:CHUNK])
         if not rows:
             return

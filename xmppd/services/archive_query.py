@@ -15,6 +15,7 @@ from xmppd.services import archive_search
 from xmppd.services.archive import EPOCH_MS, TIME_SHIFT
 
 MAX_ID = 2**63 - 1
+NOBODY = -1  # the id of no user
 MAX_PAGE_BYTES = 256 * 1024  # a page that has more ends before its limit
 READ_ROWS = 64  # fetched at once: each may be as large as a stanza
 SEARCH_ROWS = 2000  # that one call looks at for a text
@@ -111,13 +112,12 @@ def _between(found: QuerySet[Any], start: int | None, stop: int | None) -> Query
 def _walk(found: Callable[[Table], QuerySet[Any]], wanted: int, last: bool) -> Iterator[tuple[int, str]]:
     """(id, stanza) by key, a few at once; from the end with `last`."""
     size = min(wanted, READ_ROWS)
-    order = "-id" if last else "id"
     edge: int | None = None
     while True:
 
         def part(table: Table, edge: int | None = edge) -> QuerySet[Any, tuple[int, str]]:
             rest = _between(found(table), None, edge) if last else _between(found(table), edge, None)
-            return rest.order_by(order).values_list("id", "stanza")[:size]
+            return in_order(rest, last).values_list("id", "stanza")[:size]
 
         rows = sorted(_of_both(part), reverse=last)[:size]
         yield from rows
@@ -130,7 +130,7 @@ def _window_edge(found: Callable[[Table], QuerySet[Any]], last: bool) -> int | N
     """The id up to which one call looks; None where it looks at all that is left."""
     edges: list[int] = []
     for table in tables():
-        ids = found(table).order_by("-id" if last else "id").values("id")[:SEARCH_ROWS]
+        ids = in_order(found(table), last).values("id")[:SEARCH_ROWS]
         window = ids.aggregate(number=Count("id"), edge=Min("id") if last else Max("id"))
         if window["number"] == SEARCH_ROWS:
             edges.append(window["edge"])
@@ -155,14 +155,14 @@ def count(user_id: int, query: Query) -> int:
 def bounds(user_id: int) -> tuple[int, int] | None:
     """The first and the last id of an archive; None when it is empty."""
 
-    def end(order: str) -> list[int]:
+    def end(last: bool) -> list[int]:
         return [
             identity
             for table in tables()
-            for identity in messages(user_id, table).order_by(order).values_list("id", flat=True)[:1]
+            for identity in in_order(messages(user_id, table), last).values_list("id", flat=True)[:1]
         ]
 
-    first, last = end("id"), end("-id")
+    first, last = end(last=False), end(last=True)
     return (min(first), max(last)) if first and last else None
 
 
@@ -199,7 +199,21 @@ def messages(user_id: int | None = None, table: Table = ArchivedMessage) -> Quer
     Who reads the archive's table alone, calls services.archive.settle() before.
     """
     found = table._default_manager.all()
-    return found if user_id is None else found.filter(user_id=user_id)
+    if user_id is None:
+        return found
+    if connection.vendor == "sqlite":
+        return found.filter(user_id=user_id)
+    return found.filter(user_id__in=(NOBODY, user_id))
+
+
+def in_order(found: QuerySet[Any], last: bool = False) -> QuerySet[Any]:
+    """Messages of one archive, the oldest or the newest first.
+
+    Where a single user is asked for, PostgreSQL may walk along the primary key and leave out everybody else's
+    messages, and MariaDB along the user's ones from the wrong end: millions of rows for a page. Of two users, sorted by
+    user first, the index of both columns alone gives the order.
+    """
+    return found.order_by("-user_id", "-id") if last else found.order_by("user_id", "id")
 
 
 def matching(user_id: int, query: Query, table: Table = ArchivedMessage) -> QuerySet[Any]:

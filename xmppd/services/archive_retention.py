@@ -19,7 +19,7 @@ from accounts.models import User
 from accounts.services.checks import invalid, require_manages
 from xmppd.models import ArchivedMessage, ArchivePreferences
 from xmppd.services.archive import id_at, settle, time_of
-from xmppd.services.archive_query import MAX_ID, Query, matching, messages
+from xmppd.services.archive_query import MAX_ID, Query, in_order, matching, messages
 from xmppd.services.properties import Setting
 
 MAX_DAYS = 36_500
@@ -179,7 +179,7 @@ def purge(now: float) -> int:
     if KEEP_DAYS.value:
         others = ArchivePreferences.objects.exclude(keep_days=None).values("user_id")
         old = messages().filter(id__lt=_oldest(KEEP_DAYS.value, now)).exclude(user_id__in=others)
-        deleted += sum(_delete(old))
+        deleted += sum(_delete(old.order_by("id")))
     for user_id, limits in own.items():
         deleted += purge_user(user_id, limits.effective, now)
     if KEEP_BYTES.value:
@@ -195,7 +195,7 @@ def purge_user(user_id: int, limits: Limits, now: float) -> int:
     settle()
     deleted = 0
     if limits.days:
-        deleted += sum(_delete(messages(user_id).filter(id__lt=_oldest(limits.days, now))))
+        deleted += sum(_delete(in_order(messages(user_id).filter(id__lt=_oldest(limits.days, now)))))
     if limits.bytes:
         deleted += _delete_oldest(user_id, _excess_bytes(user_id, limits))
     return deleted
@@ -210,12 +210,12 @@ def erase(user: User, *, actor: Actor, before: date | None = None, peer: str = "
     settle()
     query = between(before=before, peer=peer)
     found = matching(user.pk, query)
-    last = found.aggregate(last=Max("id"))["last"]
+    last = in_order(found, last=True).values_list("id", flat=True).first()
     if last is None:
         return 0
     deleted = 0
     try:
-        for number in _delete(found.filter(id__lte=last)):
+        for number in _delete(in_order(found.filter(id__lte=last))):
             deleted += number
     finally:  # a database that fails half-way has deleted the first half
         facts = {"messages": deleted, "before": before, "peer": peer}
@@ -242,7 +242,7 @@ def _oldest_of(user_id: int, excess: int) -> Iterator[list[int]]:
     last = -1
     while excess > 0:
         ids = []
-        found = messages(user_id).filter(id__gt=last).order_by("id").values_list("id", "size")[:CHUNK]
+        found = in_order(messages(user_id).filter(id__gt=last)).values_list("id", "size")[:CHUNK]
         for identity, size in found:
             ids.append(identity)
             excess -= size
@@ -255,9 +255,9 @@ def _oldest_of(user_id: int, excess: int) -> Iterator[list[int]]:
 
 
 def _delete(found: QuerySet[ArchivedMessage]) -> Iterator[int]:
-    """Delete what is found, oldest first; the number of rows of each transaction."""
+    """Delete what is found, in its order; the number of rows of each transaction."""
     last = -1
-    while ids := list(found.filter(id__gt=last).order_by("id").values_list("id", flat=True)[:CHUNK]):
+    while ids := list(found.filter(id__gt=last).values_list("id", flat=True)[:CHUNK]):
         last = ids[-1]
         yield _delete_ids(ids)
 
