@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from tests.interop.test_slixmpp_modern import synchronized, with_plugins
 
 pytestmark = pytest.mark.interop
 
-TESTS = 8
+TESTS = 10
 _pairs = iter(range(TESTS))
 ARCHIVE = ("xep_0313", "xep_0441", "xep_0359", "xep_0030")
 
@@ -158,3 +159,29 @@ async def test_archives_of_others_are_closed(couple):
         with pytest.raises(IqError) as refused:
             await alice.plugin["xep_0313"].retrieve(jid=address)
         assert refused.value.condition == "forbidden"
+
+
+async def test_large_messages_over_a_managed_stream(hearth, person, pair):
+    """More than the server keeps unacknowledged, sent as fast as the client reads and acknowledges."""
+    bob = person(f"bob{pair}")
+    await bob.goes_online()
+    texts = [f"{number} {'x' * 8000}" for number in range(100)]
+    for text in texts:
+        bob.says(f"alice{pair}@example.org", text)
+    await synchronized(bob)
+    phone = with_plugins(person(f"alice{pair}", "phone"), *ARCHIVE, "xep_0198")
+    await phone.goes_online()
+    for text in texts:  # what waited for it
+        assert (await phone.sees("message"))["body"] == text
+    for _ in range(3):
+        assert await bodies(phone, rsm={"max": 250}) == texts
+    assert await bodies(phone, reverse=True, rsm={"max": 250}) == texts[::-1]
+    assert phone.is_connected()
+
+
+async def test_queries_in_flight_together(couple):
+    alice, bob = couple
+    found = await asyncio.gather(*(bodies(alice, rsm={"max": size}) for size in (3, 10, 25, 250)))
+    assert found == [LINES] * 4
+    bob.says(alice.boundjid.bare, "after all that")
+    await alice.sees("message", lambda m: m["body"] == "after all that")
