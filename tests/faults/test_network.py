@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import re
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import SimpleNamespace
@@ -464,3 +466,28 @@ async def test_flood_delays_nobody(far):
     assert max(times) < 2.0  # on a machine that does much else
     for wire in (sender, reader, other):
         wire.close()
+
+
+def sessions_of(hearth: Hearth) -> list[dict[str, Any]]:
+    """What the console is told of them, by the control socket."""
+    with socket.socket(socket.AF_UNIX) as control:
+        control.connect(str(hearth.home / "control.sock"))
+        control.sendall(b'{"call": "sessions", "args": {}}\n')
+        with control.makefile() as reader:
+            return list(json.loads(reader.readline())["ok"])
+
+
+@pytest.mark.interop
+async def test_client_whose_wire_broke_was_encrypted(far):
+    """What is shown of a session that waits is what it had."""
+    wire = await Wire(far).connect()
+    await wire.log_in("juliet", "phone")
+    await enable(wire)
+    before = sessions_of(far)[0]
+    assert before["tls"].startswith("TLSv1.")
+    wire.reset()
+    await until(lambda: sessions_of(far)[0]["is_detached"])
+    after = sessions_of(far)[0]
+    assert 3590 < after["seconds_left"] <= 3600
+    for name in ("tls", "cipher", "address", "bytes_in", "since"):
+        assert after[name] == before[name]

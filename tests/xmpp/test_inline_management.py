@@ -88,8 +88,25 @@ async def test_old_connection_is_still_open(server, bob):
     back, answer = await comes(server, resume(previd))
     assert f"<resumed xmlns='{NS}' previd='{previd}' h='1'/>" in answer
     assert wire.connection.is_ended
+    assert "<conflict " in wire.connection.text
     assert not back.connection.is_ended
     await bob.receives("<message type='chat'><body>hi</body></message>")
+
+
+async def test_of_a_session_that_is_over_the_count_is_told(server):
+    wire, previd = await manages(server)
+    wire.says("<presence/></stream:stream>")
+    await settled(server)
+    _, answer = await comes(server, resume(previd), bind("Awesome", ENABLE))
+    assert f"<failed xmlns='{NS}' h='1'><item-not-found " in answer
+    assert "<bound" in answer
+
+
+async def test_resuming_without_a_count_then_binding(server):
+    wire, previd = await manages(server)
+    _, answer = await comes(server, resume(previd, "x"), bind("Awesome", ENABLE), agent=OTHER_AGENT)
+    assert f"<failed xmlns='{NS}'><bad-request " in answer
+    assert "<bound" in answer
 
 
 async def test_failure_then_binding(server):

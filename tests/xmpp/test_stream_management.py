@@ -13,7 +13,7 @@ from xmppd.models import OfflineMessage
 from xmppd.modules.stream_management import StreamManagement
 from xmppd.protocol.element import Element
 from xmppd.protocol.errors import StreamError
-from xmppd.services import offline
+from xmppd.services import live, offline
 from xmppd.services.properties import overridden
 
 NS = "urn:xmpp:sm:3"
@@ -705,11 +705,30 @@ async def test_too_much_for_a_client_that_cannot_come_back(server, clock, alice,
     await alice.receives_nothing()
 
 
+async def test_what_the_console_is_told(unasked, server, clock, alice, phone):
+    def row() -> dict:
+        return next(row for row in live.run_here("sessions", {}) if row["jid"] == phone.full)
+
+    facts = ("is_managed", "is_resumable", "is_detached", "seconds_left", "queue", "is_inactive", "held")
+    await phone.sends("<inactive xmlns='urn:xmpp:csi:0'/>")
+    assert [row()[name] for name in facts] == [True, True, False, 0, 0, True, 0]
+    await alice.sends(f"<message to='{phone.full}' type='chat'><body>1</body></message>")
+    await phone.disconnects()
+    clock.advance(minutes=10)
+    server.sweep()
+    await alice.sends(f"<message to='{phone.full}' type='chat'><body>2</body></message>")
+    await alice.sends(f"<presence to='{phone.full}'/>")
+    assert [row()[name] for name in facts] == [True, True, True, 3000, 2, False, 1]
+    assert (row()["address"], row()["mechanism"], row()["idle_seconds"]) == ("192.0.2.1", "TEST", 600)
+    again = await resume(server, phone, phone.previd, h=1)
+    await again.sends(f"<a xmlns='{NS}' h='3'/>")
+    assert [row()[name] for name in facts] == [True, True, False, 0, 0, False, 0]
+
+
 async def test_closed_by_an_administrator_while_it_waits(server, phone):
     from asgiref.sync import sync_to_async
 
     from accounts.audit import Actor
-    from xmppd.services import live
 
     await phone.disconnects()
     assert await sync_to_async(live.close_session)(jid=phone.full, actor=Actor("tests", "cli"))
