@@ -61,7 +61,7 @@ async def brief_phone(bob):
 
 
 @pytest.fixture
-def unasked():
+def unasked(server):
     """Nobody is asked for the version of its client."""
     with overridden(sessions__ask_client_version=False):
         yield
