@@ -6,7 +6,7 @@ import pytest
 import pytest_asyncio
 from asgiref.sync import sync_to_async
 
-from tests.conversation import MemoryConnection
+from tests.conversation import MemoryConnection, subscribe
 from xmppd.modules.mam import ArchiveQueries
 from xmppd.protocol.element import E, Element
 from xmppd.protocol.stanza import make
@@ -542,6 +542,17 @@ async def test_preferences_name_addresses(alice, lists):
     assert (await prefs(alice, "roster", **{lists: ["@@"]})).get("type") == "error"
     assert (await prefs(alice, "roster", **{lists: [f"a{n}@b" for n in range(1001)]})).get("type") == "error"
     assert (await alice.asks(f"<prefs xmlns='{NS}'/>")).find(NS, "prefs").get("default") == "always"
+
+
+async def test_roster_means_the_bare_address_of_a_contact(alice, bob, stranger):
+    await bob.is_available()
+    await subscribe(bob, alice)
+    await prefs(bob, "roster", never=[])
+    for sender in (alice, stranger):
+        await sender.sends(f"<message to='{bob.full}' type='chat'><body>{sender.bare}</body></message>")
+    await bob.sends(f"<message to='{alice.full}' type='chat'><body>to a contact</body></message>")
+    await bob.sends(f"<message to='{stranger.full}' type='chat'><body>to nobody</body></message>")
+    assert bodies((await ask(bob))[0]) == [alice.bare, "to a contact"]
 
 
 @pytest.mark.parametrize("default", ["", "sometimes"])

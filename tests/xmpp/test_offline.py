@@ -190,6 +190,7 @@ async def test_policy(setting, alice, bob_away, policy, bounces):
         await alice.receives(f"<message type='error' id='1'>{UNAVAILABLE}</message>")
     await alice.receives_nothing()
     assert await stored() == 0
+    assert await archived(alice) == (not bounces)  # what is refused is in no archive (XEP-0313 5.1)
 
 
 async def test_unknown_account_gets_no_store(alice):

@@ -101,6 +101,8 @@ class Archive(Module):
             self._remove_forged(stanza)  # from what is not kept as well (XEP-0359 3)
         if not is_worth_keeping(stanza):
             return None
+        if is_undelivered and offline.POLICY.value == "bounce":
+            return None  # XEP-0313 5.1: what is refused is in no archive
         copies: list[Copy] = []
         if self.enabled:
             now = self.server.clock.time()
