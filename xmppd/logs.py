@@ -44,6 +44,13 @@ class JSONFormatter(logging.Formatter):
         return json.dumps(row, ensure_ascii=False)
 
 
+class LogFile(RotatingFileHandler):
+    """Its size is asked of the system; the base class formats each record once more for that."""
+
+    def shouldRollover(self, record: logging.LogRecord) -> bool:
+        return self.stream is not None and os.fstat(self.stream.fileno()).st_size >= self.maxBytes
+
+
 def _stamp(record: logging.LogRecord) -> str:
     return (
         datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -67,9 +74,7 @@ def configure(home: Path, *, debug: bool = False) -> None:
         folder = home / "logs"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         handlers.append(
-            RotatingFileHandler(
-                folder / "hearth.log", maxBytes=MAX_FILE_BYTES, backupCount=KEPT_FILES, encoding="utf-8"
-            )
+            LogFile(folder / "hearth.log", maxBytes=MAX_FILE_BYTES, backupCount=KEPT_FILES, encoding="utf-8")
         )
     except OSError as error:
         print(f"hearth: no log file: {error}", file=sys.stderr)
@@ -83,5 +88,8 @@ def configure(home: Path, *, debug: bool = False) -> None:
     root.handlers[:] = handlers
     root.setLevel(logging.INFO)
     logging.getLogger("hearth").setLevel(logging.DEBUG if debug else logging.INFO)
+    # Nothing of this is in a line, and a login writes one: see "Optimization" in Python's logging HOWTO.
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     for noisy in ("daphne", "asyncio", "twisted", "django.channels.server"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

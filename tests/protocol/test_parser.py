@@ -4,9 +4,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xmppd.protocol import parser as parsers
 from xmppd.protocol.errors import StreamError
 from xmppd.protocol.namespaces import CLIENT
-from xmppd.protocol.parser import AUTHENTICATED, Limits, ParserPool, StanzaParser, parse_element
+from xmppd.protocol.parser import (
+    AUTHENTICATED,
+    MAX_KNOWN_BYTES,
+    MAX_KNOWN_HEADERS,
+    HeaderParser,
+    Limits,
+    ParserPool,
+    StanzaParser,
+    parse_children,
+    parse_element,
+)
 
 SMALL = Limits(max_bytes=1000, max_depth=4, max_elements=5, max_attributes=3)
 STEPS = [1, 7, 1 << 20]  # bytes handed over at a time
@@ -420,3 +431,53 @@ def test_markup_is_judged_alike_however_it_is_cut(text, step):
         except StreamError:
             outcomes.append("refused")
     assert outcomes[0] == outcomes[1]
+
+
+# -- headers that were read before
+
+
+KNOWN = (
+    b"<?xml version='1.0'?><stream:stream to='known.example' version='1.0' xmlns='jabber:client' "
+    b"xmlns:stream='http://etherx.jabber.org/streams'>"
+)
+
+
+def read_header(data, size):
+    """Fed in pieces of this size; what belongs to it, and the parser."""
+    header = HeaderParser()
+    for start in range(0, len(data), size):
+        if header.feed(data[start : start + size]) is not None:
+            break
+    return header
+
+
+@pytest.mark.parametrize("size", [1, 21, len(KNOWN)])
+def test_header_that_is_known_reads_as_the_first_time(size):
+    first = read_header(KNOWN, len(KNOWN))
+    for text in (KNOWN, KNOWN.replace(b"known", b"other"), KNOWN.replace(b"<?xml version='1.0'?>", b"")):
+        header = read_header(text, size)
+        assert header.root == first.root
+        assert header.declared == first.declared
+        assert header.context() == first.context()
+        assert header.attrs["to"] == ("other.example" if b"other" in text else "known.example")
+    for broken in (
+        KNOWN[:-1] + b"/>",
+        KNOWN.replace(b"1.0'?>", b"1.0'?><?x?>"),
+        KNOWN.replace(b" to", b" <to"),
+    ):
+        with pytest.raises(StreamError):
+            read_header(broken + b"<x>", size)
+
+
+def test_strangers_do_not_fill_the_memory_with_headers():
+    for number in range(MAX_KNOWN_HEADERS * 2):
+        read_header(KNOWN.replace(b"known", b"%d" % number), len(KNOWN))
+        read_header(KNOWN.replace(b"known", b"%d" % number * 300), 4000)
+    assert len(parsers._known_headers) <= MAX_KNOWN_HEADERS
+    assert max(map(len, parsers._known_headers)) <= MAX_KNOWN_BYTES
+
+
+def test_text_alone_is_read_as_in_a_document():
+    for body in (b"abc", "ä €".encode(), b"a&amp;b", b"a\r\nb", b"<![CDATA[x]]>", b" "):
+        root = parse_element(b"<x>" + body + b"</x>")
+        assert "".join(parse_children(b"<root>", "", body)) == root.text

@@ -303,6 +303,11 @@ class ParserPool:
             self._free.append(parser)
 
 
+MAX_KNOWN_HEADERS = 500
+MAX_KNOWN_BYTES = 300
+_known_headers: dict[bytes, tuple[tuple[str, str], dict[str, str], dict[str, str]]] = {}
+
+
 class HeaderParser:
     """Reads the stream header (RFC 6120 4.7): the root's start tag, with an XML declaration before it or not."""
 
@@ -310,13 +315,11 @@ class HeaderParser:
 
     def __init__(self) -> None:
         self._seen = b""
+        self._expat: expat.XMLParserType | None = None
+        self._parsed = 0  # of the bytes seen, what expat has had
         self.root: tuple[str, str] | None = None  # namespace, name
         self.attrs: dict[str, str] = {}
         self.declared: dict[str, str] = {}  # prefix ('' = default) -> namespace
-        self._expat = _new_expat()
-        self._expat.XmlDeclHandler = self._on_declaration
-        self._expat.StartNamespaceDeclHandler = self._on_namespace
-        self._expat.StartElementHandler = self._on_start
 
     def feed(self, data: bytes) -> int | None:
         """How many of these bytes belong to the header; None when it is not complete yet. Raises StreamError."""
@@ -329,27 +332,56 @@ class HeaderParser:
             end = data.find(b">", position) + 1
             piece = data[position : end or len(data)]
             self._check(piece)
-            try:
-                self._expat.Parse(piece)
-            except expat.ExpatError as problem:
-                raise StreamError("not-well-formed") from problem
+            self._read()
             position += len(piece)
             if not end:
                 return position if self.root else None
         return position
 
+    def _read(self) -> None:
+        """Clients of one kind say the same, three times at each login: what was read once is known."""
+        seen = self._seen
+        known = _known_headers.get(seen)
+        if known is not None and not self._parsed:
+            self.root, self.attrs, self.declared = known
+        elif seen.endswith(b"?>") and not self._parsed:
+            return  # the declaration: the header's root follows
+        else:
+            self._parse()
+            if self.root is not None and len(seen) <= MAX_KNOWN_BYTES:
+                if len(_known_headers) >= MAX_KNOWN_HEADERS:
+                    _known_headers.clear()
+                _known_headers[seen] = self.root, self.attrs, self.declared
+
+    def _parse(self) -> None:
+        parser = self._expat
+        if parser is None:
+            self._expat = parser = _new_expat()
+            parser.XmlDeclHandler = self._on_declaration
+            parser.StartNamespaceDeclHandler = self._on_namespace
+            parser.StartElementHandler = self._on_start
+        try:
+            parser.Parse(self._seen[self._parsed :])
+        except expat.ExpatError as problem:
+            raise StreamError("not-well-formed") from problem
+        self._parsed = len(self._seen)
+
     def _check(self, piece: bytes) -> None:
         self._seen += piece
         if len(self._seen) > self.MAX_BYTES:
             raise StreamError("policy-violation", f"a stream header may have {self.MAX_BYTES} bytes")
-        if b"\0" in piece or self._seen[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        if b"\0" in piece:
             raise StreamError("unsupported-encoding", "the stream must be UTF-8")
+        if not self._seen.isascii():
+            self._check_utf8()
+        if self._seen.lstrip(b"\xef\xbb\xbf" + _WHITESPACE)[:1] not in (b"", b"<"):
+            raise StreamError("not-well-formed")
+
+    def _check_utf8(self) -> None:
         try:
             codecs.getincrementaldecoder("utf-8")("strict").decode(self._seen)
         except UnicodeDecodeError as problem:
             raise StreamError("unsupported-encoding", "the stream must be UTF-8") from problem
-        if self._seen.lstrip(b"\xef\xbb\xbf" + _WHITESPACE)[:1] not in (b"", b"<"):
-            raise StreamError("not-well-formed")
 
     def _on_declaration(self, version: str, encoding: str | None, standalone: int) -> None:
         if encoding is not None and encoding.lower() != "utf-8":
@@ -398,6 +430,8 @@ def parse_children(context: bytes, ns: str, body: bytes) -> list[Element | str]:
     """The content of a stanza in namespace `ns` as trees and text."""
     if not body:
         return []
+    if not any(special in body for special in b"<&\r"):  # text alone, as in SASL
+        return [body.decode()]
     head = b"<stanza xmlns='" + ns.encode() + b"'>"
     root = _build(context + head + body + b"</stanza>" + _end_tag(context))
     return next(root.elements()).children
