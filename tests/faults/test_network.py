@@ -384,6 +384,39 @@ async def test_slow_readers_in_number_cost_what_is_allowed(server, port, phone, 
         assert not refused(alice)
 
 
+# -- a phone in a pocket (XEP-0352)
+
+
+async def test_what_waited_comes_in_one_packet(server, port, phone, alice, monkeypatch):
+    """The radio wakes once: everything that waited goes out in one write with what woke it."""
+    wire = await phone()
+    connection = session_of(server).connection
+    wire.send("<inactive xmlns='urn:xmpp:csi:0'/>")
+    await wire.ping()
+    writes: list[bytes] = []
+    write = connection._transport.write
+    monkeypatch.setattr(
+        connection, "_transport", SimpleNamespace(write=lambda data: (writes.append(data), write(data)))
+    )
+    for number in range(20):
+        await alice.sends(f"<presence to='bob@example.org/phone'><status>{number}</status></presence>")
+        await alice.sends(
+            f"<message to='bob@example.org/phone' id='r{number}'><received xmlns='urn:xmpp:receipts' id='x'/></message>"
+        )
+    await asyncio.sleep(0)
+    assert not writes
+    await says(alice, 1)
+    await until(lambda: writes)
+    monkeypatch.undo()
+    (packet,) = writes
+    text = packet.decode()
+    assert text.count("<presence ") == 1
+    assert "<status>19</status>" in text
+    assert re.findall(r" id='r(\d+)'", text) == [str(number) for number in range(20)]
+    assert text.rindex("<message ") == text.index(BODY.search(text)[0])
+    await wire.ping()
+
+
 # -- F12, fast senders
 
 

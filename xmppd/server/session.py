@@ -181,6 +181,7 @@ class Session:
         if self.is_attached:
             self.connection.close(error)
         else:
+            self.connection.session = None
             self.server.session_ended(self)
 
     @property
