@@ -119,10 +119,10 @@ def test_own_limits_and_where_they_come_from(owner_client: Client, juliet: User)
         assert archive_retention.retention(juliet.pk) == Retention(0, 3 * 2**29)
     entry = Entry(AuditEntry.objects.get(action="archive-retention-changed"))
     assert entry.label == "Changed how long messages stay"
-    assert entry.summary == (
-        "Days in the archive: as the server's setting says → for ever; "
-        "Size of the archive: as the server's setting says → 1.5 GB"
-    )
+    assert set(entry.summary.split("; ")) == {
+        "Days in the archive: as the server's setting says → for ever",
+        "Size of the archive: as the server's setting says → 1.5 GB",
+    }
 
 
 def test_empty_fields_give_the_server_its_say(owner_client: Client, juliet: User, actor: Any) -> None:
@@ -180,7 +180,7 @@ def test_export_as_xml(owner_client: Client, past: User) -> None:
     assert texts == [SECRET] * 4
     entry = Entry(AuditEntry.objects.get(action="archive-exported"))
     assert (entry.row.actor, entry.row.target) == ("boss@example.org", past.jid)
-    assert entry.summary == "Messages: 4; Format: xml"
+    assert set(entry.summary.split("; ")) == {"Messages: 4", "Format: xml"}
     assert "orchard" not in json.dumps([entry.row.after, entry.row.before, entry.row.detail])
 
 
@@ -257,7 +257,8 @@ def test_erase_asks_which_then_how_many_then_does_it(owner_client: Client, past:
     assert len(bodies(past)) == 2
     entry = Entry(AuditEntry.objects.get(action="archive-erased"))
     assert entry.label == "Erased messages"
-    assert entry.summary.startswith("Messages: 2; Before: ")
+    assert "Messages: 2" in entry.summary
+    assert "Before: " in entry.summary
 
 
 def test_erase_one_contact(owner_client: Client, past: User) -> None:
