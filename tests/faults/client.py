@@ -50,6 +50,7 @@ class Client:
         self.wire = Wire(hearth)
         self.sent: list[str] = []
         self.messages: dict[str, str] = {}  # id of each message of ours: bare JID of its recipient
+        self.bodies: dict[str, str] = {}
         self.h = 0
         self.refused: dict[str, str] = {}  # id of a message: condition of the error that came for it
         self.received: list[tuple[str, str]] = []  # (id, stanza-id) of the messages that came
@@ -145,6 +146,10 @@ class Client:
         except TimeoutError:
             raise AssertionError(f"{self} waits in vain") from None
 
+    async def is_over(self) -> None:
+        """Wait until the server has closed."""
+        await asyncio.wait_for(self._reading, PATIENCE)
+
     async def close(self) -> None:
         """End the stream, so that no session waits for this client and nothing is handed over for it."""
         if self._reading is not None:
@@ -169,6 +174,7 @@ class Client:
         self.refused.pop(id, None)
         self.sent.append(id)
         body = body or f"{id} to {to}"
+        self.bodies[id] = body
         self.wire.send(f"<message to='{bare}' type='chat' id='{id}'><body>{body}</body></message>{REQUEST}")
         return id
 

@@ -25,7 +25,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "place" in metafunc.fixturenames:
         names = getattr(metafunc.module, "DATABASES", DATABASES)
         params = [pytest.param(name, marks=DATABASES[name]) for name in names]
-        metafunc.parametrize("place", params, indirect=True, scope="module")
+        metafunc.parametrize("place", params, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
@@ -34,11 +34,11 @@ def postgresql_server() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def place(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Hearth, Database]]:
-    """Running. The tests of a module share it: each leaves it well."""
+    """Running. All tests share it: each leaves it well."""
     server = request.getfixturevalue("postgresql_server") if request.param == "postgresql" else None
     with installation(tmp_path_factory.mktemp(request.param), server) as (hearth, database):
         hearth.start()

@@ -299,4 +299,13 @@ def control(hearth: Hearth, operation: str, **arguments: Any) -> Any:
             return json.loads(reader.readline())["ok"]
 
 
-ACCOUNTS = ("juliet", "romeo", "nurse", "friar", "benvolio", *(f"guest{number}" for number in range(20)))
+LATE_COMERS = tuple(f"late{number}" for number in range(12))
+ACCOUNTS = (
+    "juliet",
+    "romeo",
+    "nurse",
+    "friar",
+    "benvolio",
+    *(f"guest{number}" for number in range(20)),
+    *LATE_COMERS,
+)
