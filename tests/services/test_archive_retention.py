@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import OperationalError
 from django.utils import timezone
 from lxml import etree
 
@@ -253,6 +254,18 @@ def test_usage_of_all_and_of_a_part(past: User, nurse: User) -> None:
     assert part.messages == 2
     assert archive_retention.usage(nurse.pk, Query(peer=PEER)).messages == 1
     assert archive_retention.usage(0).first is None
+
+
+def test_usage_is_known_while_nothing_can_be_written(past: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive.settle()
+
+    def settle() -> None:
+        raise OperationalError("database or disk is full")
+
+    monkeypatch.setattr(archive_retention, "settle", settle)
+    assert archive_retention.usage(past.pk).messages == 6
+    with pytest.raises(OperationalError):
+        purge()
 
 
 # --- the file

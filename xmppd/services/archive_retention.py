@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import Count, Max, Min, QuerySet, Sum
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -19,7 +20,8 @@ from accounts.models import User
 from accounts.services.checks import invalid, require_manages
 from xmppd.models import ArchivedMessage, ArchivePreferences
 from xmppd.services.archive import id_at, settle, time_of
-from xmppd.services.archive_query import MAX_ID, Query, in_order, matching, messages
+from xmppd.services.archive_query import MAX_ID, NOBODY, Query, in_order, matching, messages
+from xmppd.services.db import is_stopping
 from xmppd.services.properties import Setting
 
 MAX_DAYS = 36_500
@@ -67,8 +69,9 @@ class Usage:
 
 
 def usage(user_id: int, query: Query | None = None) -> Usage:
-    """Of an archive, or of what in it matches."""
-    settle()
+    """Of an archive, or of what in it matches; without the last moments where the database takes no writes."""
+    with suppress(DatabaseError):  # a full disk hides no figures
+        settle()
     found = messages(user_id) if query is None else matching(user_id, query)
     row = found.aggregate(number=Count("id"), bytes=Sum("size"), first=Min("id"), last=Max("id"))
     return Usage(row["number"], row["bytes"] or 0, _moment(row["first"]), _moment(row["last"]))
@@ -166,16 +169,41 @@ def count_excess(user_id: int, limits: Limits, now: float) -> int:
 # --- deleting
 
 
-def purge(now: float) -> int:
-    """Delete what is older or more than may be kept, the user's own limits first; the number of messages."""
+def forget(user_id: int) -> int:
+    """Delete the archive of a deleted account; the number of messages."""
     settle()
+    return sum(_delete(in_order(messages(user_id))))
+
+
+def _owners() -> Iterator[int]:
+    """Whose archives there are, by skipping from one user to the next in the index."""
+    last = NOBODY
+    while True:
+        found = (
+            messages().filter(user_id__gt=last).order_by("user_id", "id").values_list("user_id", flat=True)
+        )
+        owner = found.first()
+        if owner is None:
+            return
+        last = owner
+        yield owner
+
+
+def purge(now: float) -> int:
+    """Delete what is older or more than may be kept, the user's own limits first, and what deleted accounts left; the
+    number of messages.
+    """
+    settle()
+    # Accounts are read behind the archives: one that was made meanwhile has none of these.
+    owners = set(_owners())
+    gone = owners.difference(User.objects.values_list("id", flat=True))
     own = {
         user_id: Retention(days, bytes_)
         for user_id, days, bytes_ in ArchivePreferences.objects.exclude(
             keep_days=None, keep_bytes=None
         ).values_list("user_id", "keep_days", "keep_bytes")
     }
-    deleted = 0
+    deleted = sum(forget(owner) for owner in sorted(gone))
     if KEEP_DAYS.value:
         others = ArchivePreferences.objects.exclude(keep_days=None).values("user_id")
         old = messages().filter(id__lt=_oldest(KEEP_DAYS.value, now)).exclude(user_id__in=others)
@@ -255,9 +283,9 @@ def _oldest_of(user_id: int, excess: int) -> Iterator[list[int]]:
 
 
 def _delete(found: QuerySet[ArchivedMessage]) -> Iterator[int]:
-    """Delete what is found, in its order; the number of rows of each transaction."""
+    """Delete what is found, in its order; the number of rows of each transaction. It ends when the server does."""
     last = -1
-    while ids := list(found.filter(id__gt=last).values_list("id", flat=True)[:CHUNK]):
+    while not is_stopping() and (ids := list(found.filter(id__gt=last).values_list("id", flat=True)[:CHUNK])):
         last = ids[-1]
         yield _delete_ids(ids)
 
