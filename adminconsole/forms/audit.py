@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy
 
 from accounts.models import Group
 from accounts.roles import Role
-from adminconsole.formats import address, date_and_time
+from adminconsole.formats import address, date_and_time, number
 from adminconsole.forms.groups import CHOSEN, DISABLED, EVERYBODY, MEMBERS, SHARING_LABELS
 from adminconsole.forms.user_archive import days_text, size_text
 from adminconsole.forms.users import SUBSCRIPTIONS
@@ -127,8 +127,12 @@ EMPTY: dict[str, str | Promise] = {
 }
 MOMENTS = frozenset({"locked_from", "locked_until"})
 DAYS = frozenset({"since", "until", "before"})
-# limits, with what nothing of one's own means
-LIMITS: dict[str, Callable[[int], str]] = {"keep_days": days_text, "keep_bytes": size_text}
+# numbers with their units
+AMOUNTS: dict[str, Callable[[int], str]] = {
+    "keep_days": days_text,
+    "keep_bytes": size_text,
+    "messages": number,
+}
 # targets and details that are no name or text of anybody's
 TERMS: dict[str, str | Promise] = {
     "everyone online": gettext_lazy("Everybody online"),
@@ -215,8 +219,8 @@ class Entry:
                 return date_and_time(datetime.fromisoformat(value))
             except ValueError:
                 return value
-        if key in LIMITS and (value is None or isinstance(value, int)):
-            return _("as the server's setting says") if value is None else LIMITS[key](value)
+        if key in AMOUNTS and (value is None or isinstance(value, int)):
+            return _("as the server's setting says") if value is None else AMOUNTS[key](value)
         if key in DAYS and isinstance(value, str):
             try:
                 return date_format(date.fromisoformat(value), "SHORT_DATE_FORMAT")
