@@ -36,7 +36,7 @@ BUSY_SHARE = 10
 BUSY, RARE = "user1@localhost", "user7@localhost"
 PLACES = {
     "start": (0.0, 0.01),
-    "middle": (0.45, 0.55),
+    "middle": (0.495, 0.505),
     "end": (0.9, 0.91),
 }  # shares of the archive, oldest first
 BODY = "Neither a borrower nor a lender be; for loan oft loses both itself and friend. "

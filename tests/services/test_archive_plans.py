@@ -22,7 +22,7 @@ from xmppd.services.archive import id_at, time_of
 from xmppd.services.archive_query import Query
 
 TABLE = ArchivedMessage._meta.db_table
-PAGE, PEER, KEY = "archived_message_page", "archived_message_peer", "primary key"
+PAGE, PEER, KEY = "archived_message_user", "archived_message_peer", "primary key"
 SORTED = ", sorted"
 USERS, ROWS = 20, 20_000
 LIMIT = 50

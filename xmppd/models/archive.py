@@ -16,7 +16,11 @@ class ArchivedCopy(models.Model):
     """
 
     id = RowIdField(primary_key=True)
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", db_index=False)
+    # Without a constraint: an account goes at once, and its messages behind it in small transactions
+    # (services.archive_retention.forget). To delete a million rows in one keeps SQLite from all else for a minute.
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.DO_NOTHING, related_name="+", db_index=False, db_constraint=False
+    )
     peer = ExactCharField("bare JID of the other side", max_length=MAX_JID_CHARS)
     peer_resource = ExactTextField("resource of the other side", blank=True, default="")
     stanza = models.TextField("the <message/> as delivered, without our stanza-id")
@@ -37,7 +41,8 @@ class ArchivedMessage(ArchivedCopy):
 
     class Meta:
         indexes = [
-            models.Index(fields=["user", "id"], name="archived_message_page"),
+            # With the size, so that the sum of a million messages is read from the index.
+            models.Index(fields=["user", "id", "size"], name="archived_message_user"),
             models.Index(fields=["user", "peer", "id"], name="archived_message_peer"),
         ]
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+from xmppd.bus import channel
+from xmppd.bus.messages import UserDeleted
 from xmppd.modules.archive import Archive
 from xmppd.protocol import dataforms, rsm
 from xmppd.protocol.dataforms import Field, Form
@@ -66,6 +70,12 @@ class ArchiveQueries(Module):
         self.server.problems["archive"] = lambda: self._archive.is_failing
         self._next_purge = self.server.tick
         self.server.sweeps.append(self.purge)
+        self._loop = asyncio.get_running_loop()
+        self._ends: list[Callable[[], None]] = [channel.subscribe(UserDeleted, self._hear)]
+
+    async def stop(self) -> None:
+        while self._ends:
+            self._ends.pop()()
 
     # -- queries, XEP-0313 4
 
@@ -179,6 +189,14 @@ class ArchiveQueries(Module):
         if self.server.tick >= self._next_purge:
             self._next_purge = self.server.tick + PURGE_INTERVAL.total_seconds()
             self.server.spawn(db(archive_retention.purge, self.server.clock.time()))
+
+    def _hear(self, message: UserDeleted) -> None:
+        """Bus messages come on any thread. What is missed here, the next purge finds."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._forget, message.user_id)
+
+    def _forget(self, user_id: int) -> None:
+        self.server.spawn(db(archive_retention.forget, user_id))
 
 
 def _parse(asked: Element) -> Query:

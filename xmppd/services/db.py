@@ -47,7 +47,7 @@ MAX_WRITERS = 4
 CHECK_SECONDS = 10.0  # an idle connection is asked whether it lives; a busy one shows it
 LOCK_SECONDS = 10  # the longest wait for a lock
 STATEMENT_SECONDS = 60  # the longest statement
-QUEUE_SECONDS = 15.0  # the longest wait for a thread
+QUEUE_SECONDS = 15.0  # the longest wait for a thread while the database fails
 CALM_SECONDS = 5.0  # without a failure, before the database is said to work again
 
 OUT_OF_REACH = (
@@ -63,7 +63,7 @@ _local = threading.local()
 
 
 class DatabaseBusy(OperationalError):
-    """No thread was free within QUEUE_SECONDS: nothing has been done."""
+    """The database fails, and no thread was free within QUEUE_SECONDS: nothing has been done."""
 
 
 async def db(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -108,11 +108,18 @@ def stop() -> None:
         _pool_connections.pop().close()
 
 
+def is_stopping() -> bool:
+    """Whether this thread is waited for: asked by what goes on for long and can be ended between two steps."""
+    return getattr(_local, "is_pooled", False) and _readers is None
+
+
 def _call(function: Callable[[], R], language: str | None, is_writing: bool, submitted: float) -> R:
     """On a pool thread: with a connection that lives, to the database in use."""
     try:
-        if time.monotonic() - submitted > QUEUE_SECONDS:
-            raise DatabaseBusy("no thread was free")
+        if outage.is_failing and time.monotonic() - submitted > QUEUE_SECONDS:
+            raise DatabaseBusy(
+                "no thread was free"
+            )  # a storm of logins, on the other hand, only takes its time
         _local.is_pooled = True
         use_current_database()
         held = connections["default"]
