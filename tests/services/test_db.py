@@ -8,12 +8,13 @@ import threading
 from urllib.parse import quote
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection, transaction
 from django.utils import translation
 
 from tests.postgresql import running
 from xmppd.bootstrap import ROOT
 from xmppd.services import db as database
+from xmppd.services import offline, private, roster, vcard
 from xmppd.services.db import DatabaseProblem, db
 
 
@@ -61,6 +62,99 @@ async def test_calls_run_beside_one_another_but_no_more_than_the_pool_has():
     assert most == database.MAX_THREADS
 
 
+async def test_who_writes_is_in_nobodys_way_who_reads():
+    """All writers wait, as for a lock; a reader gets its answer meanwhile."""
+    given_back, waiting = threading.Event(), threading.Semaphore(0)
+
+    @transaction.atomic
+    def write():
+        raise AssertionError("is replaced")
+
+    def wait(self, *arguments):
+        waiting.release()
+        assert given_back.wait(30)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transaction.Atomic, "__enter__", wait)
+        patch.setattr(transaction.Atomic, "__exit__", lambda self, *arguments: True)
+        writers = [asyncio.ensure_future(db(write)) for _n in range(2 * database.MAX_WRITERS)]
+        for _n in range(database.MAX_WRITERS):
+            await asyncio.to_thread(waiting.acquire)
+        assert await db(lambda: threading.current_thread().name.startswith("hearth-db_"))
+        assert not any(writer.done() for writer in writers)
+        given_back.set()
+        await asyncio.gather(*writers)
+
+
+def test_services_that_write_are_known_by_their_transaction():
+    assert all(
+        database.writes(service) for service in (roster.set_item, private.set, vcard.set, offline.store)
+    )
+    assert not any(
+        database.writes(service) for service in (roster.load, private.get, vcard.get, offline.take)
+    )
+    assert not database.writes(len)
+
+
+@pytest.fixture
+def outage(monkeypatch):
+    fresh = database.Outage()
+    monkeypatch.setattr(database, "outage", fresh)
+    return fresh
+
+
+async def test_outage_is_said_once_and_its_end_once(outage, caplog, monkeypatch):
+    def fail():
+        raise OperationalError("disk I/O\nerror")
+
+    for _n in range(3):
+        with pytest.raises(OperationalError):
+            await db(fail)
+        await db(len, "")  # one that works is not the end of it yet
+    assert outage.is_failing
+    assert [record.getMessage() for record in caplog.records] == [
+        "the database cannot be used: disk I/O error"
+    ]
+    monkeypatch.setattr(database, "CALM_SECONDS", 0.0)
+    await db(len, "")
+    await db(len, "")
+    assert not outage.is_failing
+    assert [record.getMessage() for record in caplog.records][1:] == ["the database can be used again"]
+
+
+async def test_wait_for_a_thread_is_bounded_while_the_database_fails(outage, monkeypatch):
+    monkeypatch.setattr(database, "QUEUE_SECONDS", -1.0)
+    assert await db(len, "xy") == 2  # busy is not failing
+    outage.note(OperationalError("down"))
+    with pytest.raises(database.DatabaseBusy):
+        await db(len, "xy")
+
+
+@pytest.mark.parametrize(
+    ("text", "condition"),
+    [
+        ("database or disk is full", "resource-constraint"),
+        ('could not extend file "base/5/1": No space left on device', "resource-constraint"),
+        ("database is locked", "internal-server-error"),
+    ],
+)
+def test_clients_are_told_that_they_may_try_again(text, condition):
+    problem = database.refusal(OperationalError(text))
+    assert (problem.condition, problem.type) == (condition, "wait")
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_waits_of_the_pool_are_bounded_by_the_database():
+    def bound():
+        with connection.cursor() as cursor:
+            asked = {"sqlite": "PRAGMA busy_timeout", "postgresql": "SHOW lock_timeout"}
+            cursor.execute(asked.get(connection.vendor, "SELECT @@innodb_lock_wait_timeout"))
+            return str(cursor.fetchone()[0])
+
+    seconds = str(database.LOCK_SECONDS)
+    assert await db(bound) in (seconds, f"{seconds}s", f"{seconds}000")
+
+
 async def test_language_of_the_caller_holds_on_the_thread():
     with translation.override("zh-hans"):
         assert await db(translation.get_language) == "zh-hans"
@@ -106,6 +200,7 @@ from django.db import Error, NotSupportedError, connection
 from accounts.models import Domain
 from accounts.registry import Setting
 from xmppd.services import db as database
+from xmppd.services import offline, private, roster, vcard
 
 setting = Setting("test.x", int, 1, "help")
 database.migrate()
@@ -150,6 +245,7 @@ import django
 django.setup()
 from django.db import Error, connection
 from xmppd.services import db as database
+from xmppd.services import offline, private, roster, vcard
 
 def one():
     with connection.cursor() as cursor:
