@@ -291,6 +291,15 @@ def test_extra_attributes_are_sent_and_signed():
     assert scram.respond(final(server_first)).username == "user"
 
 
+def test_downgrade_protection_as_in_the_example():
+    """XEP-0474 5.3, whatever the order of the lists."""
+    mechanisms, types = ["SCRAM-SHA-1", "SCRAM-SHA-1-PLUS"], ["tls-exporter", "tls-server-end-point"]
+    for name in mechanisms:
+        for step in (1, -1):
+            found = downgrade_protection(name, mechanisms[::step], types[::step])
+            assert found == ("h", "G6k/rBLDqgOhRRaCuuatSDFkJ08=")
+
+
 def test_downgrade_protection_covers_what_was_offered():
     mechanisms, types = ["SCRAM-SHA-256-PLUS", "PLAIN"], ["tls-server-end-point", "tls-exporter"]
     offer = b"PLAIN\x1eSCRAM-SHA-256-PLUS"

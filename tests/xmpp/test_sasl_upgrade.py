@@ -131,6 +131,25 @@ async def test_mechanisms_are_those_of_the_account(server, new_user):
         assert "SCRAM-SHA-512</mechanism>" in Wire2(server, from_=from_).features
 
 
+@pytest.mark.usefixtures("_known")
+async def test_downgrade_protection_covers_the_list_of_the_account(server):
+    """XEP-0474 5.1."""
+    wire = Wire2(server)
+    data = encode("n,,n=alice,r=abc")
+    challenge = text_of(await wire.logs_in(data, mechanism="SCRAM-SHA-1"), "challenge")
+    assert challenge.endswith(",h=" + encode(hashlib.sha1(b"PLAIN\x1eSCRAM-SHA-1").digest()))
+
+
+async def test_nothing_in_common(server, new_user, actor):
+    """Where no hash is kept for all, the strongest are offered: most accounts have all."""
+    for username, name in (("alice", "sha1"), ("bob", "sha512")):
+        keys = {name: derive_keys(PASSWORD, SALT, ITERATIONS, name)}
+        await sync_to_async(services.set_scram_keys)(await new_user(username), keys, actor=actor)
+    await looked(server)
+    assert "SCRAM-SHA-512</mechanism>" in Wire(server).features
+    assert f"{upgrade(SHA256)}{upgrade(SHA512)}</authentication>" in Wire(server).features
+
+
 async def test_start_reads_who_lacks_what(alice_imported, server):
     assert server.authentication.incomplete == {"alice@example.org": ("sha1",)}
 

@@ -78,7 +78,7 @@ class Authentication:
             who = None
         if who is not None and who.local:
             return self.incomplete.get(who.bare_str, sasl.ALL_HASHES)
-        return self.common_hashes
+        return self.common_hashes or sasl.ALL_HASHES  # where nothing is common to all: most have all
 
     async def account(self, jid: JID, address: str) -> Account | None:
         """The account, or None, always after the same time: it tells neither existence nor what stands in memory."""
