@@ -6,7 +6,7 @@ import pytest
 import pytest_asyncio
 from asgiref.sync import sync_to_async
 
-from tests.conversation import MemoryConnection, subscribe
+from tests.conversation import MemoryConnection, settled, subscribe
 from xmppd.modules.mam import ArchiveQueries
 from xmppd.protocol.element import E, Element
 from xmppd.protocol.stanza import make
@@ -298,6 +298,31 @@ async def test_ids_in_pages_and_with_other_filters(history, stranger):
     assert bodies(results) == ["psst"]
 
 
+async def test_search_ends_with_its_client(history, server, monkeypatch):
+    monkeypatch.setattr(archive_query, "SEARCH_ROWS", 1)
+    steps = 0
+
+    def page(*args, real=archive_query.page, **kwargs):
+        nonlocal steps
+        steps += 1
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(archive_query, "page", page)
+    history.connection.receive(
+        f"<iq type='set' id='q'><query xmlns='{NS}'>{form(**{FULLTEXT: 'nowhere'})}</query></iq>".encode()
+    )
+    await history.disconnects()
+    await settled(server)
+    assert steps == 1
+
+
+async def test_all_that_was_asked_for_by_id_comes(history, monkeypatch):
+    monkeypatch.setattr("xmppd.modules.mam.DEFAULT_PAGE", 2)
+    ids = [result.get("id") for result in (await ask(history, rsm(max=11)))[0]]
+    results, fin = await ask(history, form(ids=ids))
+    assert ([result.get("id") for result in results], fin.get("complete")) == (ids, "true")
+
+
 async def test_count_is_of_what_matches(history, alice, stranger):
     for fields, number in (({"with": stranger.bare}, "1"), ({"with": alice.bare}, "10")):
         _results, fin = await ask(history, form(**fields) + rsm(max=0))
@@ -365,6 +390,23 @@ async def test_slow_client_gets_its_page_at_its_pace(alice, bob, stranger, monke
     slow.clear()
     await bob.settles()
     assert [stanza.name for stanza in bob.connection.received] == ["message"] * 8 + ["iq"]
+
+
+async def test_slow_client_that_goes_is_not_waited_for(alice, bob, server, monkeypatch):
+    await bob.is_available()
+    for number in range(8):
+        await alice.sends(f"<message to='{bob.bare}'><body>{number}{'x' * 30_000}</body></message>")
+    monkeypatch.setattr(MemoryConnection, "is_congested", property(lambda self: self is bob.connection))
+    bob.forget_received()
+    bob.connection.receive(f"<iq type='set' id='q'><query xmlns='{NS}'/></iq>".encode())
+    while len(bob.connection.received) < 3:
+        bob.connection.arrived.clear()
+        await bob.connection.arrived.wait()
+    session = bob.session
+    await bob.disconnects()
+    await settled(server)
+    assert session.is_closed
+    assert [stanza.name for stanza in bob.connection.received].count("message") == 3
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """XEP-0160: offline messages."""
 
+import asyncio
+import threading
 from datetime import timedelta
 
 import pytest
@@ -9,6 +11,7 @@ from accounts import registry
 from tests.conversation import Client, authenticate
 from tests.xmpp.test_mam import ask
 from xmppd.models import OfflineMessage
+from xmppd.services import archive_query
 
 DELAY = "<delay xmlns='urn:xmpp:delay' from='example.org' stamp='{any}'/>"
 MANAGEMENT = "urn:xmpp:sm:3"
@@ -57,8 +60,6 @@ async def test_messages_come_at_login_in_order_and_once(server, alice, bob_away,
 
 async def finished(server):
     """Deliveries have deleted what they sent."""
-    import asyncio
-
     while tasks := [task for task in server._tasks if task.get_name() != "sweep"]:
         await asyncio.wait(tasks)
 
@@ -104,6 +105,28 @@ async def test_what_one_resource_did_not_live_to_get_goes_to_the_next(server, al
     got = [got.text_of("jabber:client", "body") for got in two.connection.received if got.name == "message"]
     assert got == ["0", "1", "2"]
     assert await stored() == 0
+
+
+async def test_what_a_broken_connection_cannot_take_stays(server, alice, bob_away, log_in, monkeypatch):
+    """The session lasts until its last stanza is dealt with, which waits for the database here."""
+    for number in range(3):
+        await alice.sends(f"<message to='bob@example.org'><body>{number}</body></message>")
+    one = await log_in("bob@example.org/one")
+    may_go_on = threading.Event()
+    monkeypatch.setattr(archive_query, "bounds", lambda user_id: may_go_on.wait(10) and None)
+    one.connection.receive(
+        b"<presence/><iq type='get' id='1'><metadata xmlns='urn:xmpp:mam:2'/></iq><presence/>"
+    )
+    await one.disconnects()
+    while [task for task in server._tasks if "_deliver" in repr(task)]:
+        await asyncio.sleep(0)
+    may_go_on.set()
+    await finished(server)
+    assert await stored() == 3
+    two = await log_in("bob@example.org/two")
+    await two.is_available()
+    for number in range(3):
+        assert (await two.next()).text_of("jabber:client", "body") == str(number)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from xmppd.protocol.writer import escape_attr
 from xmppd.server.account import Account
 from xmppd.server.limits import MAX_QUEUED_BYTES
 from xmppd.server.module import ACCOUNT, NOBODY, SELF, Module, Xep, iq_get, iq_set
-from xmppd.server.pacing import send_all
+from xmppd.server.pacing import is_gone, send_all
 from xmppd.server.session import Session
 from xmppd.services import archive_query, archive_retention
 from xmppd.services.archive import is_id, time_of
@@ -93,12 +93,11 @@ class ArchiveQueries(Module):
         request = rsm.parse(asked) or rsm.Request()
         if request.index is not None:
             raise StanzaError("feature-not-implemented", "pages are asked for by id")  # XEP-0059 2.6
-        limit = request.limit(DEFAULT_PAGE, MAX_PAGE)
-        account = origin.account
+        limit = request.limit(MAX_PAGE if query.ids else DEFAULT_PAGE, MAX_PAGE)
         if limit == 0:
-            number = await self._count(account, query)
+            number = await self._count(origin, query)
             return E(NS, "fin", rsm.response(count=number), complete="true" if not number else None)
-        page = await self._page(account, query, request, limit, _room(origin))
+        page = await self._page(origin, query, request, limit)
         rows = page.rows
         flipped = asked.find(NS, "flip-page") is not None
         await send_all(
@@ -111,18 +110,17 @@ class ArchiveQueries(Module):
         first, last = (str(rows[0][0]), str(rows[-1][0])) if rows else (None, None)
         return E(NS, "fin", rsm.response(first, last), complete="true" if page.is_complete else None)
 
-    async def _page(
-        self, account: Account, query: Query, request: rsm.Request, limit: int, max_bytes: int
-    ) -> Page:
+    async def _page(self, session: Session, query: Query, request: rsm.Request, limit: int) -> Page:
         """A search goes through the archive in steps, between which others have their turn with the database."""
         after, before = _id(request.after), _id(request.before)
+        max_bytes = _room(session)
         rows: list[tuple[int, str]] = []
         reached: int | None = None
         while True:
             used = sum(len(stanza.encode()) for _, stanza in rows)
             page = await db(
                 archive_query.page,
-                account.id,
+                session.account.id,
                 query,
                 limit=limit - len(rows) if used < max_bytes else 0,
                 after=after,
@@ -133,19 +131,19 @@ class ArchiveQueries(Module):
             )
             rows = page.rows + rows if request.is_backwards else rows + page.rows
             reached = page.reached
-            if reached is None:
+            if reached is None or is_gone(session):
                 return Page(rows, page.is_complete)
 
-    async def _count(self, account: Account, query: Query) -> int:
+    async def _count(self, session: Session, query: Query) -> int:
         """2.7 of XEP-0059."""
         if not query.text:
-            return await db(archive_query.count, account.id, query)
+            return await db(archive_query.count, session.account.id, query)
         number = 0
         reached: int | None = None
         while True:
-            page = await db(archive_query.page, account.id, query, limit=MAX_PAGE, reached=reached)
+            page = await db(archive_query.page, session.account.id, query, limit=MAX_PAGE, reached=reached)
             number += len(page.rows)
-            if page.is_complete:
+            if page.is_complete or is_gone(session):
                 return number
             reached = page.reached or page.rows[-1][0]
 

@@ -19,7 +19,7 @@ from xmppd.server.account import Account
 from xmppd.server.hooks import STOP, Outcome
 from xmppd.server.limits import MAX_QUEUED_BYTES, MAX_QUEUED_STANZAS
 from xmppd.server.module import LAST, Module, Xep, on
-from xmppd.server.pacing import BURST_BYTES, PATIENCE_SECONDS, written
+from xmppd.server.pacing import BURST_BYTES, PATIENCE_SECONDS, is_gone, written
 from xmppd.server.session import Session
 from xmppd.services import catch_up, offline
 from xmppd.services.db import db
@@ -93,12 +93,8 @@ class Offline(Module):
 
     @on(hooks.session_available)
     def session_available(self, session: Session) -> Awaitable[Outcome] | None:
-        if session.priority < 0 or not session.account.has_offline:
-            return None
-        delivery = self._deliver(session.account, session)
-        if session.management is None:
-            return delivery
-        self.server.spawn(delivery)  # its acknowledgements have to be read meanwhile
+        if session.priority >= 0 and session.account.has_offline:
+            return self._deliver(session.account, session)
         return None
 
     @on(hooks.priority_raised)
@@ -145,9 +141,9 @@ class Offline(Module):
         while batch := await db(offline.take, account.id, limit=BATCH):
             sent = await self._send(batch, session)
             # XEP-0198 5: a queue answers for what was sent, and hands over what is unacknowledged at its end.
-            if session.management is not None or not session.is_closed:
+            if session.management is not None or not is_gone(session):
                 await db(offline.delete, account.id, sent)
-            if session.is_closed or len(sent) < len(batch):
+            if is_gone(session) or len(sent) < len(batch):
                 return False
         return True
 
@@ -194,12 +190,12 @@ def has_content(stanza: Stanza) -> bool:
 
 
 def _can_take(session: Session) -> bool:
-    return not session.is_closed and session.presence is not None and session.priority >= 0
+    return not is_gone(session) and session.presence is not None and session.priority >= 0
 
 
 async def _acknowledged(session: Session, management: Management) -> None:
     """Wait until half of what may be unacknowledged is free: a session that exceeds it is given up (XEP-0198)."""
-    while not session.is_closed and (
+    while not is_gone(session) and (
         len(management) * 2 > MAX_QUEUED_STANZAS.value or management.queued_bytes * 2 > MAX_QUEUED_BYTES.value
     ):
-        await asyncio.sleep(PATIENCE_SECONDS if session.detached_at is None else WAIT_SECONDS)
+        await asyncio.sleep(PATIENCE_SECONDS if session.is_attached else WAIT_SECONDS)

@@ -17,7 +17,7 @@ async def send_all(session: Session, stanzas: Iterable[bytes]) -> None:
     """Send them in order; the rest is left out when the session ends meanwhile."""
     burst = 0
     for data in stanzas:
-        if session.is_closed:
+        if is_gone(session):
             return
         session.send(data)
         burst += len(data)
@@ -29,5 +29,10 @@ async def send_all(session: Session, stanzas: Iterable[bytes]) -> None:
 async def written(session: Session) -> None:
     """Wait until the client has read about all that was sent, or its connection is gone."""
     await asyncio.sleep(0)  # what was sent is written at the end of this turn
-    while session.connection.is_congested and not session.is_closed and session.detached_at is None:
+    while session.is_attached and session.connection.is_congested:
         await asyncio.sleep(PATIENCE_SECONDS)
+
+
+def is_gone(session: Session) -> bool:
+    """Whether nothing that is sent can reach the client any more, though its last stanzas may still be dealt with."""
+    return session.is_closed or not (session.is_attached or session.may_be_resumed)
