@@ -15,6 +15,8 @@ from django.db import OperationalError
 
 from tests.conversation import Client, authenticate, settled, subscribe
 from tests.xmpp.conftest import alice, bob, clock, log_in, new_user, server
+from tests.xmpp.test_login import _iterations
+from tests.xmpp.test_sasl2 import Wire2, encode
 from xmppd.protocol.errors import StanzaError
 from xmppd.server import hooks
 from xmppd.server.metrics import MAX_FAILURES, Metrics
@@ -256,6 +258,57 @@ async def test_hook_whose_handler_breaks(server, alice, bob, log_in, caplog, nam
     server.handlers[hook] = handlers
     await control(server, alice, bob, log_in)
     assert failures(server) == broken.calls
+
+
+# -- elements inside of a login (XEP-0388, XEP-0386)
+
+ENABLE = f"<enable xmlns='{SM}' resume='true'/>"
+INLINE = {
+    ("login", ("urn:xmpp:bind:0", "bind")): "<bind xmlns='urn:xmpp:bind:0'/>",
+    (
+        "login",
+        ("urn:xmpp:fast:0", "request-token"),
+    ): "<request-token xmlns='urn:xmpp:fast:0' mechanism='HT-SHA-256-NONE'/>",
+    ("login", ("urn:xmpp:fast:0", "fast")): "<fast xmlns='urn:xmpp:fast:0'/>",
+    ("login", (SM, "resume")): f"<resume xmlns='{SM}' previd='x' h='0'/>",
+    ("session", (SM, "resume")): f"<resume xmlns='{SM}' previd='x' h='0'/>",
+    ("session", ("urn:xmpp:bind:0", "bind")): "<bind xmlns='urn:xmpp:bind:0'/>",
+    ("bind", ("urn:xmpp:carbons:2", "enable")): "<enable xmlns='urn:xmpp:carbons:2'/>",
+    ("bind", ("urn:xmpp:csi:0", "inactive")): "<inactive xmlns='urn:xmpp:csi:0'/>",
+    ("bind", (SM, "enable")): ENABLE,
+}
+
+
+@pytest.mark.parametrize(("stage", "tag"), INLINE, ids=str)
+async def test_inline_element_whose_handler_breaks(server, alice, bob, log_in, new_user, caplog, stage, tag):
+    """Nobody is kept from logging in by it."""
+    await new_user("dave")
+    broken = Broken()
+    if stage == "session":
+        server.inline_session = [
+            (name, broken if name == tag else handler) for name, handler in server.inline_session
+        ]
+    else:
+        getattr(server, f"inline_{stage}")[tag] = broken
+    xml = INLINE[stage, tag]
+    if stage == "bind":
+        xml = f"<bind xmlns='urn:xmpp:bind:0'>{xml}</bind>"
+    dave = Wire2(server, from_="dave@example.org")
+    answer = await dave.logs_in(encode("\0dave\0correct horse"), xml)
+    assert "<success " in answer
+    assert broken.calls == failures(server) == 1
+    assert "fingerprint=" in caplog.text
+    assert not dave.connection.is_ended
+    if dave.connection.session is None:
+        dave.says("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>")
+    assert dave.connection.session is not None
+    await control(server, alice, bob, log_in)
+
+
+def test_every_inline_element_is_broken_once():
+    assert {("login", tag) for tag in _REGISTRY.inline_login} <= INLINE.keys()
+    assert {("session", tag) for tag, _ in _REGISTRY.inline_session} <= INLINE.keys()
+    assert {("bind", tag) for tag in _REGISTRY.inline_bind} <= INLINE.keys()
 
 
 def test_every_hook_that_has_a_handler_is_broken_once():

@@ -85,8 +85,9 @@ class Bind2(Module):
                 continue
             try:
                 answer = handler(child, session)
-            except Exception:
-                log.exception("%s for %s", child.tag, session)
+            except Exception as broken:
+                fingerprint = self.server.metrics.failed(broken)
+                log.exception("%s for %s fingerprint=%s", child.tag, session, fingerprint)
                 continue
             if answer is not None:
                 answers.append(answer)

@@ -90,8 +90,8 @@ class Completion:
             problem = await self._refresh()
         except OUT_OF_REACH:  # the log says so once for all
             problem = SASLError("temporary-auth-failure")
-        except Exception:
-            log.exception("login on %s", connection)
+        except Exception as broken:
+            log.exception("login on %s fingerprint=%s", connection, self.server.metrics.failed(broken))
             problem = SASLError("temporary-auth-failure")
         if connection.is_closed:
             return
@@ -115,8 +115,8 @@ class Completion:
             return answer if answer is None or isinstance(answer, Element) else await answer
         except OUT_OF_REACH:
             return None
-        except Exception:
-            log.exception("%s on %s", element.tag, self.connection)
+        except Exception as broken:
+            self._log(element.tag, broken)
             return None
 
     async def _refresh(self) -> SASLError | None:
@@ -142,6 +142,10 @@ class Completion:
             except StreamError as problem:
                 self.connection.close(problem)
                 break
-            except Exception:
-                log.exception("%s on %s", tag, self.connection)
+            except Exception as broken:
+                self._log(tag, broken)
         return answers
+
+    def _log(self, tag: tuple[str, str], broken: Exception) -> None:
+        fingerprint = self.server.metrics.failed(broken)
+        log.error("%s on %s fingerprint=%s", tag, self.connection, fingerprint, exc_info=broken)
