@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 Address = IPv4Address | IPv6Address
 
 
+@lru_cache(maxsize=1024)  # a login asks several times for the same
 def parse_address(text: str) -> Address | None:
     """The address without its zone, IPv4 inside IPv6 (RFC 4291 2.5.5.2) as IPv4; None for any other text."""
     if text.startswith("[") and text.endswith("]"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from xmppd.protocol.namespaces import BIND, SASL, SASL2, SASL_CHANNEL_BINDING, SESSION, TLS
@@ -32,14 +33,14 @@ def _starttls(stream: ClientStream, policy: Policy) -> str:
 def _mechanisms(stream: ClientStream, policy: Policy) -> str:
     if not stream.offered:
         return ""
-    return f"<mechanisms xmlns='{SASL}'>{_names(stream)}</mechanisms>"
+    return f"<mechanisms xmlns='{SASL}'>{_names(stream.offered)}</mechanisms>"
 
 
 def _authentication(stream: ClientStream, policy: Policy) -> str:
     """XEP-0388 2.1; the mechanisms are those of the other profile."""
     if not stream.offered:
         return ""
-    return f"<authentication xmlns='{SASL2}'>{_names(stream)}{policy.sasl2_extras(stream)}</authentication>"
+    return f"<authentication xmlns='{SASL2}'>{_names(stream.offered)}{policy.sasl2_extras(stream)}</authentication>"
 
 
 def _channel_bindings(stream: ClientStream, policy: Policy) -> str:
@@ -58,8 +59,9 @@ def _session(stream: ClientStream, policy: Policy) -> str:
     return f"<session xmlns='{SESSION}'><optional/></session>"
 
 
-def _names(stream: ClientStream) -> str:
-    return "".join(f"<mechanism>{name}</mechanism>" for name in stream.offered)
+@lru_cache(maxsize=64)
+def _names(offered: tuple[str, ...]) -> str:
+    return "".join(f"<mechanism>{name}</mechanism>" for name in offered)
 
 
 @dataclass(frozen=True, slots=True)
