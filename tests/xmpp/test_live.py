@@ -1,15 +1,21 @@
 """What console and commands do to the running server: its operations, and its reactions to what they wrote."""
 
+import asyncio
+
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import OperationalError
+from django.utils import timezone
 
 from accounts import services
 from accounts.models import User
+from accounts.services.users import locks_beginning
 from tests.conversation import settled
 from tests.xmpp.test_login import Wire, failure
 from tests.xmpp.test_roster import GET, push, query, roster_of
 from tests.xmpp.test_subscription import become_friends
 from xmppd.bus import channel, messages
+from xmppd.server import live as server_live
 from xmppd.services import live
 from xmppd.services import roster as roster_service
 
@@ -246,6 +252,28 @@ async def test_message_about_another_account_with_the_name_is_ignored(server, al
     channel.deliver_locally(messages.UserDeleted(user_id=account.id + 1, jid=alice.bare))
     await settled(server)
     assert alice.is_connected
+
+
+async def test_lock_that_begins_while_the_database_fails_is_found_when_it_works_again(
+    server, actor, alice, monkeypatch
+):
+    outcomes = [OperationalError("down"), OperationalError("down")]
+
+    def find(after, until):
+        if outcomes:
+            raise outcomes.pop()
+        return locks_beginning(after, until)
+
+    monkeypatch.setattr(server_live, "locks_beginning", find)
+    monkeypatch.setattr(server_live, "LOCK_CHECK_SECONDS", 0)
+    watching = asyncio.ensure_future(server_live.Live(server).watch_locks())
+    await asyncio.sleep(0)  # it begins to watch
+    await User.objects.filter(username="alice").aupdate(locked_from=timezone.now())
+    async with asyncio.timeout(10):
+        while alice.is_connected:
+            await asyncio.sleep(0)  # the watch goes round
+    watching.cancel()
+    assert not outcomes
 
 
 async def test_locked(console, server, actor, alice, bob):

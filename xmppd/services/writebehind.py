@@ -83,7 +83,7 @@ class WriteBehind(Generic[Row]):
             while len(self._waiting) >= BATCH_ROWS:
                 await self._write_batch()
         except (OperationalError, InterfaceError) as problem:
-            log.warning("%s: %d rows wait for the database: %s", self.name, len(self._waiting), problem)
+            log.debug("%s: %d rows wait for the database: %s", self.name, len(self._waiting), problem)
             return False
         finally:
             self._flushing = None
