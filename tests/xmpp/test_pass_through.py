@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import pytest_asyncio
 
@@ -156,6 +158,46 @@ async def test_message_arrives_as_it_was_sent_and_is_kept_or_not(alice, bob, nam
         results, _fin = await ask(client)
         assert len(results) == (name in KEPT)
         assert not results or f" xml:lang='en'>{letter}</message></forwarded>" in wire.text
+
+
+@pytest.mark.parametrize(
+    "name", ["0184 request", "0353 ringing", "anything with a hint", "anything with a body"]
+)
+async def test_copies_for_other_devices_hold_what_was_sent(alice, alice_phone, bob, log_in, name):
+    """XEP-0280: as it went over the wire, but for the id of each one's own archive."""
+    tablet = await log_in("bob@example.org/tablet")
+    for client in (alice_phone, tablet):
+        await client.asks("<enable xmlns='urn:xmpp:carbons:2'/>", type="set")
+    await bob.is_available()
+    wires = {client: Wire(client) for client in (alice_phone, tablet)}
+    await alice.sends(f"<message to='{bob.full}' type='chat'>{ALL[name]}</message>")
+    await bob.next()
+    for client, wire in wires.items():
+        await client.next()
+        letter = (
+            wire.text.partition("type='chat'>")[2].partition("type='chat'>")[2].partition("</message>")[0]
+        )
+        mark = f"<stanza-id xmlns='{SID}' by='{client.bare}'" if name in KEPT else ""
+        assert letter.startswith(ALL[name] + mark)
+        assert bool(mark) or letter == ALL[name]
+
+
+@pytest.mark.parametrize(
+    "name", ["0184 request", "0047", "0353 retract", "anything with a hint", "anything else"]
+)
+async def test_message_that_waited_arrives_as_it_was_sent(alice, bob, name):
+    """Behind it stand the id in the archive and the time since when it waited."""
+    await alice.sends(f"<message to='{bob.bare}' type='chat'>{ALL[name]}</message>")
+    wire = Wire(bob)
+    await bob.is_available()
+    await bob.next()
+    letter = wire.text.partition(" type='chat'>")[2]
+    assert letter.startswith(ALL[name])
+    rest = letter.removeprefix(ALL[name]).removesuffix("</message>")
+    pattern = rf"(<stanza-id xmlns='{SID}' by='{bob.bare}' id='\d+'/>)?<delay xmlns='urn:xmpp:delay' [^<>]*/>"
+    found = re.fullmatch(pattern, rest)
+    assert found is not None
+    assert (found[1] is not None) == (name in KEPT)
 
 
 @pytest.mark.parametrize("name", ["0085 alone", "0184 request", "0353 propose", "0047", "anything else"])
