@@ -16,7 +16,7 @@ from xml.etree.ElementTree import Element, XMLPullParser
 from tests.hearth import Hearth
 from tests.wire import Wire
 
-PATIENCE = 25.0  # the longest that anything may take, on a slow machine
+PATIENCE = 60.0  # the longest that anything may take, on a slow machine
 SM = "urn:xmpp:sm:3"
 MAM = "urn:xmpp:mam:2"
 RSM = "http://jabber.org/protocol/rsm"

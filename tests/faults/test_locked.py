@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.faults.client import Client, archive_of, check_history
+from tests.faults.client import PATIENCE, Client, archive_of, check_history
 from tests.faults.conftest import IS_LONG
 from tests.faults.databases import control
 
@@ -138,8 +138,10 @@ async def test_lock_that_is_not_given_back_ends_in_errors_and_not_in_losses(hear
     with database.locked():
         first = juliet.say("nurse")
         question = guest.ask(ROSTER_SET.format("tybalt", "Tybalt"), "set")
-        while not (juliet.refused and guest.is_answered(question)):
-            await benvolio.ping()
+        async with asyncio.timeout(PATIENCE):
+            while not (juliet.refused and guest.is_answered(question)):
+                await benvolio.ping()
+        assert "archive" in {row["name"] for row in control(hearth, "problems")}
         answer = await guest.answer(question)
         assert answer.get("type") == "error"
         assert answer.find("{jabber:client}error").get("type") == "wait"

@@ -217,8 +217,8 @@ _BOUNDS = {
 
 
 def _bound_waits(connection: BaseDatabaseWrapper, **_signal: Any) -> None:
-    """A thread of the pool comes back: its locks and statements end in an error. (A migration may take long.)"""
-    if getattr(_local, "is_pooled", False) and connection.alias == "default":
+    """A thread of the stream service comes back, from a lock too, by an error. (A migration may take long.)"""
+    if connection.alias == "default" and threading.current_thread().name.startswith("hearth-"):
         with connection.cursor() as cursor:
             for statement in _BOUNDS.get(connection.vendor, ()):
                 cursor.execute(statement)
