@@ -7,11 +7,12 @@ import re
 import pytest
 import pytest_asyncio
 
-from tests.conversation import Client, authenticate, settled, subscribe
+from tests.conversation import Client, authenticate, mismatch, settled, subscribe
 from tests.xmpp.test_sasl2 import PLAIN, Wire2
 from xmppd.models import OfflineMessage
 from xmppd.protocol.element import E
 from xmppd.protocol.namespaces import CLIENT
+from xmppd.protocol.parser import parse_element
 from xmppd.protocol.stanza import make
 from xmppd.protocol.stream.client_state import MAX_BYTES, Holding
 from xmppd.services.properties import overridden
@@ -242,10 +243,10 @@ async def test_bytes_that_wait_are_bounded(alice):
         make("presence", E(CLIENT, "status", status), from_=alice.jid.bare.with_resource(name), to=alice.jid)
         for name in ("one", "other")
     )
-    assert holding.takes(one.to_bytes())
-    assert not holding.takes(other.to_bytes())
+    assert holding.takes(one.to_bytes(), 1.0)
+    assert not holding.takes(other.to_bytes(), 1.0)
     assert holding.release() == [one.to_bytes()]
-    assert holding.takes(other.to_bytes())
+    assert holding.takes(other.to_bytes(), 1.0)
 
 
 async def test_it_is_told_to_nobody(alice, phone):
@@ -352,6 +353,27 @@ async def test_receipts_that_waited_in_vain_are_kept(alice, phone, clock, log_in
     await settled(back.server)
     await back.receives(f"<presence from='{alice.full}'><show>away</show></presence>")
     await back.receives("<message id='r1'/>")
+
+
+async def test_receipt_that_waited_bears_the_time_at_which_it_came(alice, phone, clock, log_in):
+    """XEP-0203: not that of the end of the session that held it back."""
+    await resumable(phone, 1200)
+    await phone.disconnects()
+    await alice.sends(f"<message to='{phone.bare}' type='chat' id='r1'>{READ}</message>")
+    clock.advance(minutes=20)
+    phone.server.sweep()
+    await settled(phone.server)
+    back = await log_in("bob@example.org/laptop")
+    await back.is_available()
+    stamp = "<delay xmlns='urn:xmpp:delay' from='example.org' stamp='2026-01-01T12:00:00Z'/>"
+    while (got := await back.next()).name != "message":
+        pass
+    assert (
+        mismatch(
+            parse_element(f"<message xmlns='jabber:client' id='r1'>{READ}{stamp}</message>".encode()), got
+        )
+        is None
+    )
 
 
 async def test_clean_end_drops_presence(alice, phone):

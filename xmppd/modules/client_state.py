@@ -72,5 +72,5 @@ class ClientState(Module):
         if lasting:
             if session.management is None:
                 session.management = Management()
-            for data in lasting:
-                session.management.add(data, self.server.tick)
+            for data, since in lasting:
+                session.management.add(data, since)

@@ -110,7 +110,7 @@ class Session:
 
     def _holds(self, data: bytes, holding: Holding) -> bool:
         """Whether the stanza waits; one that does not takes along what came before it."""
-        if holding.takes(data):
+        if holding.takes(data, self.server.tick):
             return True
         self.flush()
         return False

@@ -45,34 +45,34 @@ class Holding:
     def __init__(self, own: str, limit: int) -> None:
         self.own = own
         self.limit = limit
-        self._stanzas: dict[Hashable, bytes] = {}
+        self._stanzas: dict[Hashable, tuple[bytes, float]] = {}  # with the time at which each came
         self._bytes = 0
         self._count = 0
 
     def __len__(self) -> int:
         return len(self._stanzas)
 
-    def takes(self, data: bytes) -> bool:
+    def takes(self, data: bytes, now: float) -> bool:
         """Keep the stanza if it may wait and there is room; it replaces what it makes obsolete."""
         if len(self._stanzas) >= self.limit or self._bytes + len(data) > MAX_BYTES:
             return False
         key = self._key(data)
         if key is None:
             return False
-        self._bytes += len(data) - len(self._stanzas.pop(key, b""))
-        self._stanzas[key] = data  # at the end, where it stands in time
+        self._bytes += len(data) - len(self._stanzas.pop(key, (b"", 0.0))[0])
+        self._stanzas[key] = data, now  # at the end, where it stands in time
         return True
 
     def release(self) -> list[bytes]:
         """Take out all that waits, oldest first."""
-        stanzas = list(self._stanzas.values())
+        stanzas = [data for data, _since in self._stanzas.values()]
         self._stanzas.clear()
         self._bytes = 0
         return stanzas
 
-    def lasting(self) -> list[bytes]:
-        """What somebody wants to know even if this session never gets it."""
-        return [data for key, data in self._stanzas.items() if isinstance(key, int)]
+    def lasting(self) -> list[tuple[bytes, float]]:
+        """What somebody wants to know even if this session never gets it, and since when."""
+        return [kept for key, kept in self._stanzas.items() if isinstance(key, int)]
 
     def _key(self, data: bytes) -> Hashable | None:
         """By what the stanza is known to wait; a number if nothing makes it obsolete; None: it must not wait."""
