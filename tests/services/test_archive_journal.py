@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import IntegrityError, OperationalError, connection
 
 from accounts.models import User
 from xmppd.models import ArchivedMessage, JournalledMessage
-from xmppd.services import archive, archive_query
+from xmppd.services import archive, archive_query, archive_retention
 from xmppd.services.archive import Ids, Job, Writer
 from xmppd.services.archive_query import Query
 
@@ -81,12 +81,14 @@ def test_moving_keeps_every_column(juliet, job):
     assert counts() == (0, 1)
 
 
-def test_a_deleted_user_takes_both_along(juliet, job, make_user):
+def test_what_a_deleted_user_leaves_goes_from_both(juliet, job, make_user):
     nurse = make_user("nurse")
     archive.write([job(juliet, "one"), job(nurse, "hers")])
     archive.settle()
     archive.write([job(juliet, "two")])
+    user_id = juliet.pk
     juliet.delete()
+    assert archive_retention.forget(user_id) == 2
     assert counts() == (0, 1)
     assert texts(nurse) == ["hers"]
 
@@ -192,5 +194,42 @@ async def test_a_move_that_fails_is_a_failing_archive_and_is_tried_again(juliet,
     assert await asyncio.to_thread(counts) == (1, 0)
     failures.clear()
     await until(lambda: not writer.is_failing)
-    assert await asyncio.to_thread(counts) == (0, 1)
     await asyncio.to_thread(writer.stop)
+    assert await asyncio.to_thread(counts) == (0, 1)
+
+
+async def test_an_archive_that_nobody_writes_to_finds_out_that_it_can_be_written(juliet, job, monkeypatch):
+    """Its senders have been told and say nothing more: the warning in the console ends all the same."""
+    monkeypatch.setattr(archive, "SETTLE_SECONDS", 0.01)
+    monkeypatch.setattr(archive, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(archive, "GIVE_UP_SECONDS", 0.02)
+
+    def refuse(table: str) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"CREATE TRIGGER full BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'database is full'); END"
+            )
+
+    def accept() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TRIGGER full")
+
+    def fail(batch: object, real: Callable[..., int] = archive.write) -> int:
+        try:
+            return real(batch)
+        except IntegrityError as problem:  # what a trigger raises; a full disk is an OperationalError
+            raise OperationalError(str(problem)) from problem
+
+    monkeypatch.setattr(archive, "write", fail)
+    await asyncio.to_thread(refuse, "xmppd_journalledmessage")
+    writer = Writer(asyncio.get_running_loop())
+    writer.start()
+    told: list[Exception | None] = []
+    writer.submit(job(juliet, "one", lambda job, problem: told.append(problem)))
+    await until(lambda: bool(told))
+    assert isinstance(told[0], OperationalError)
+    assert writer.is_failing
+    await asyncio.to_thread(accept)
+    await until(lambda: not writer.is_failing)
+    await asyncio.to_thread(writer.stop)
+    assert await asyncio.to_thread(counts) == (0, 0)

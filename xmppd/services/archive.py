@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from random import getrandbits
 
-from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.contrib.auth import get_user_model
+from django.db import IntegrityError, connection, transaction
 
 from accounts.fields import MAX_JID_CHARS
 from xmppd.models import ArchivedMessage, JournalledMessage, OfflineMessage
@@ -164,10 +165,14 @@ class Writer:
         """What waits, once something does; nothing at the end. A quiet moment empties the journal."""
         self._gather()
         while not self._waiting and not self._is_stopping:
+            has_work = self._unsettled or self.is_failing
             try:
-                self._waiting = self._queue.get(timeout=SETTLE_SECONDS if self._unsettled else None)
+                self._waiting = self._queue.get(timeout=SETTLE_SECONDS if has_work else None)
             except Empty:
-                self._settle()
+                if self.is_failing:
+                    self._try_again()
+                else:
+                    self._settle()
         self._gather()
         batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
         return batch
@@ -188,7 +193,7 @@ class Writer:
             except IntegrityError:
                 problems = [self._write_alone(job) for job in batch]  # an account was deleted meanwhile
                 break
-            except DatabaseError as problem:
+            except Exception as problem:  # whatever it is, these messages wait for an answer
                 self._note(problem)
                 if self._is_stopping or time.monotonic() - batch[0].submitted > GIVE_UP_SECONDS:
                     problems = [problem] * len(batch)
@@ -200,7 +205,7 @@ class Writer:
     def _write_alone(self, job: Job) -> Exception | None:
         try:
             self._unsettled += write([job])
-        except DatabaseError as problem:
+        except Exception as problem:
             return problem
         return None
 
@@ -209,9 +214,18 @@ class Writer:
         try:
             settle()
             self._unsettled = 0
-            self._note(None)
-        except DatabaseError as problem:
+        except Exception as problem:
             self._note(problem)
+
+    def _try_again(self) -> None:
+        """Nobody writes: see for ourselves whether the database takes anything again."""
+        try:
+            probe()
+        except Exception as problem:
+            self._note(problem)
+        else:
+            self._note(None)
+            self._settle()
 
     def _note(self, problem: Exception | None) -> None:
         """Say once that the database fails, and once that it does no more."""
@@ -237,6 +251,9 @@ _JOURNAL = JournalledMessage._meta.db_table
 _COLUMNS = ("id", "user_id", "peer", "peer_resource", "stanza", "size", "fingerprint")
 # Rows in one statement; few sizes, so that statements are prepared once.
 _CHUNKS = (128, 64, 32, 16, 8, 4, 2, 1)
+# Bytes of stanzas in one statement: MariaDB takes 16 MiB, and escaping may double them.
+_MAX_STATEMENT = 4 * 1024 * 1024
+_OFFLINE_CHUNK = 16
 
 _END_TAG = b"</message>"
 
@@ -275,7 +292,10 @@ def _write_rows(rows: list[Row]) -> None:
         start = 0
         for size in _CHUNKS:
             while len(rows) - start >= size:
-                execute(statements[size], [value for row in rows[start : start + size] for value in row])
+                part = rows[start : start + size]
+                if not is_sqlite and size > 1 and sum(row[5] for row in part) > _MAX_STATEMENT:
+                    break
+                execute(statements[size], [value for row in part for value in row])
                 start += size
 
 
@@ -287,6 +307,16 @@ def settle() -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"INSERT INTO {_ARCHIVE} ({columns}) SELECT {columns} FROM {_JOURNAL}")  # noqa: S608
         cursor.execute(f"DELETE FROM {_JOURNAL}")  # noqa: S608
+
+
+@transaction.atomic
+def probe() -> None:
+    """Write a row and delete it: raises django.db.Error while the database takes nothing, for a full disk as well."""
+    user_id = get_user_model().objects.values_list("id", flat=True).first()
+    if user_id is not None:
+        row = JournalledMessage(id=0, user_id=user_id, peer="", stanza="", size=0)
+        row.save(force_insert=True)
+        row.delete()
 
 
 def recent(since: float, limit: int) -> list[int]:
@@ -312,7 +342,7 @@ def _store_offline(batch: Sequence[Job]) -> None:
         if user_id not in full
     ]
     if kept:
-        OfflineMessage.objects.bulk_create(kept)
+        OfflineMessage.objects.bulk_create(kept, batch_size=_OFFLINE_CHUNK)
 
 
 def _delivered(job: Job) -> bytes:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from django.db import DatabaseError, transaction
-from django.db.models import Count, Max, Min, QuerySet, Sum
+from django.db.models import BigIntegerField, Count, Max, Min, QuerySet, Sum
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -211,7 +211,9 @@ def purge(now: float) -> int:
     for user_id, limits in own.items():
         deleted += purge_user(user_id, limits.effective, now)
     if KEEP_BYTES.value:
-        sizes = messages().values_list("user_id").annotate(Sum("size")).filter(size__sum__gt=KEEP_BYTES.value)
+        # Django holds the sum to be of the column's 32 bits, and finds nothing beyond them, unless told.
+        total = Sum("size", output_field=BigIntegerField())
+        sizes = messages().values_list("user_id").annotate(total=total).filter(total__gt=KEEP_BYTES.value)
         for user_id, size in list(sizes):
             if user_id not in own:
                 deleted += _delete_oldest(user_id, size - KEEP_BYTES.value)
