@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
-from collections.abc import Collection
+from collections.abc import Sequence
 from datetime import timedelta
 
 from django.db import DatabaseError, transaction
@@ -23,6 +23,7 @@ from xmppd.protocol.sasl.scram import HASHES
 log = logging.getLogger("hearth.auth")
 
 LINK_LIFETIME = timedelta(minutes=15)
+MAX_IDS = 500
 
 
 class LoginRefused(Exception):
@@ -122,15 +123,17 @@ def _hash_names(encoded: str) -> str:
     return ", ".join(f"SCRAM-{name}" for name, hash_name in HASHES.items() if hash_name in kept)
 
 
-def incomplete_credentials(user_ids: Collection[int] | None = None) -> dict[str, tuple[str, ...]]:
+def incomplete_credentials(user_ids: Sequence[int] | None = None) -> dict[str, tuple[str, ...]]:
     """{bare JID: hashes that are kept} of the accounts with a password that lacks some, of all or of these."""
     found = User.objects.filter(Q(("password__contains", "$$")) | Q(("password__endswith", "$")))
-    if user_ids is not None:
-        found = found.filter(pk__in=user_ids)
-    rows = found.values_list("username", "domain__name", "password").iterator()
+    parts = [found]
+    if user_ids is not None:  # databases take so many parameters and no more
+        starts = range(0, len(user_ids), MAX_IDS)
+        parts = [found.filter(pk__in=user_ids[start : start + MAX_IDS]) for start in starts]
     return {
         f"{username}@{domain}": hashes
-        for username, domain, password in rows
+        for part in parts
+        for username, domain, password in part.values_list("username", "domain__name", "password").iterator()
         if (hashes := credentials.hashes_of(password))
     }
 

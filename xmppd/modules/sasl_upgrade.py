@@ -61,7 +61,7 @@ class SASLUpgrade(Module):
             self.server.spawn(self._look_at(changed))
 
     async def _look_at(self, changed: dict[int, str]) -> None:
-        found = await db(incomplete_credentials, changed)
+        found = await db(incomplete_credentials, list(changed))
         for jid in changed.values():
             self.server.authentication.incomplete.pop(jid, None)
         self._know(found)
