@@ -19,6 +19,7 @@ from xmppd.protocol.stream.events import (
     Closed,
     EarlyIQ,
     StartTLS,
+    TaskChosen,
 )
 
 HEADER = (
@@ -471,6 +472,73 @@ def test_abort():
     assert driver.sends(f"<abort {SASL}/>") == []
     assert "<aborted/>" in driver.text
     assert kinds(driver.sends(AUTH)) == ["AuthRequested"]
+
+
+SASL2 = "xmlns='urn:xmpp:sasl:2'"
+AUTHENTICATE = (
+    f"<authenticate {SASL2} mechanism='PLAIN'><initial-response>{PLAIN}</initial-response></authenticate>"
+)
+NEXT = f"<next {SASL2} task='UPGR-X'/>"
+TASK_DATA = f"<task-data {SASL2}><answer xmlns='urn:x'>42</answer></task-data>"
+
+
+def in_task(step=1 << 20):
+    """A stream whose client has been told of a task."""
+    driver = Driver(step)
+    driver.sends(HEADER + AUTHENTICATE, answers=False)
+    driver.output()
+    driver.stream.auth_continue(b"proof", "UPGR-X")
+    assert driver.output() == (
+        f"<continue {SASL2}><additional-data>{base64.b64encode(b'proof').decode()}</additional-data>"
+        "<tasks><task>UPGR-X</task></tasks></continue>"
+    )
+    return driver
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_task(step):
+    """XEP-0388 2.6.3, to the next task and to the end."""
+    driver = in_task(step)
+    assert driver.sends(NEXT, answers=False) == [TaskChosen("UPGR-X")]
+    driver.stream.task_data(E("urn:x", "question"))
+    assert driver.output() == f"<task-data {SASL2}><question xmlns='urn:x'/></task-data>"
+    (event,) = driver.sends(TASK_DATA, answers=False)
+    assert event.element.text_of("urn:x", "answer") == "42"
+    driver.stream.auth_continue(None, "UPGR-Y")
+    assert driver.output() == f"<continue {SASL2}><tasks><task>UPGR-Y</task></tasks></continue>"
+    assert driver.sends(f"<next {SASL2}/>", answers=False) == [TaskChosen("")]
+    driver.stream.login_completed(ACCOUNT, None)
+    assert driver.output().startswith(
+        f"<success {SASL2}><authorization-identifier>{ACCOUNT}</authorization-identifier></success><stream:features>"
+    )
+    assert kinds(driver.sends(BIND)) == ["BindRequested"]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_task_sent_ahead_waits_for_the_answer(step):
+    driver = in_task(step)
+    assert driver.sends(NEXT + TASK_DATA, answers=False) == [TaskChosen("UPGR-X")]
+    driver.stream.task_data(E("urn:x", "question"))
+    assert kinds(driver.sends("", answers=False) or driver.stream.receive(b"")) == ["TaskData"]
+
+
+@pytest.mark.parametrize(
+    "element", [TASK_DATA, AUTHENTICATE, f"<response {SASL2}/>", AUTH, BIND, "<presence/>"]
+)
+def test_nothing_but_the_task_goes_on(element):
+    driver = in_task()
+    driver.sends(element, answers=False)
+    assert driver.stream.is_closed
+
+
+def test_task_that_failed_leaves_the_stream_as_it_was():
+    driver = in_task()
+    driver.sends(NEXT, answers=False)
+    driver.stream.auth_failed(SASLError("malformed-request"))
+    driver.output()
+    assert driver.sends(f"<response {SASL2}/>", answers=False) == []
+    assert "<malformed-request " in driver.output()
+    assert kinds(driver.sends(AUTHENTICATE, answers=False)) == ["AuthRequested"]
 
 
 def test_nobody_logs_in_twice():
