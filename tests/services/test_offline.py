@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.utils import timezone
@@ -53,10 +53,24 @@ def test_messages_come_back_in_order_and_stay_until_deleted(alice, carol):
 
 def test_messages_are_taken_in_pages(alice):
     ids = store(alice, *"abcde")
-    first = offline.take(alice.pk, limit=2)
-    second = offline.take(alice.pk, limit=2, after=first[-1].id)
-    assert bodies(first) + bodies(second) == list("abcd")
-    assert bodies(offline.take(alice.pk, after=ids[3])) == ["e"]
+    taken = []
+    while page := offline.take(alice.pk, limit=2):
+        taken.append(bodies(page))
+        offline.delete(alice.pk, [kept.id for kept in page])
+    assert taken == [["a", "b"], ["c", "d"], ["e"]]
+    assert len(ids) == 5
+
+
+def test_what_came_first_is_taken_first(alice):
+    """Whenever it was stored."""
+    store(alice, "new")
+    offline.store(
+        alice.pk,
+        "<message><body>old</body></message>",
+        "b@example.org/c",
+        received=datetime(2020, 1, 1, tzinfo=UTC),
+    )
+    assert bodies(offline.take(alice.pk)) == ["old", "new"]
 
 
 def test_nobody_deletes_the_messages_of_another(alice, carol):

@@ -118,12 +118,12 @@ def _refuse(reaction: str) -> None:
         raise StanzaError("service-unavailable")
 
 
-def take(user_id: int, limit: int = 200, after: int = 0) -> list[Kept]:
-    """The oldest messages with an id above `after`, in order.
+def take(user_id: int, limit: int = 200) -> list[Kept]:
+    """The oldest messages in the order in which they first came: what a session hands over at its end is stored late.
 
     They stay until `delete`, so that a crash repeats messages and never loses one.
     """
-    rows = OfflineMessage.objects.filter(user_id=user_id, id__gt=after).order_by("id")
+    rows = OfflineMessage.objects.filter(user_id=user_id).order_by("created", "id")
     return [Kept(*row) for row in rows.values_list("id", "stanza", "created")[:limit]]
 
 
