@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import postgresql
+from tests import mariadb, postgresql
 from tests.faults.client import Kept, archive_of
 from tests.hearth import Hearth
 from tests.wire import PATIENCE, Wire
@@ -271,12 +271,18 @@ class Load:
             wire.close()
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+SERVERS = {"postgresql": postgresql, "mariadb": mariadb}
+
+
+@pytest.fixture(
+    params=["sqlite", *(pytest.param(name, marks=getattr(pytest.mark, name)) for name in SERVERS)]
+)
 def hearth(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hearth]:
     with contextlib.ExitStack() as stack:
         environ = {}
-        if request.param == "postgresql":
-            environ["DATABASE_URL"] = postgresql.new_database(stack.enter_context(postgresql.running()))
+        if request.param in SERVERS:
+            server = SERVERS[request.param]
+            environ["DATABASE_URL"] = server.new_database(stack.enter_context(server.running()))
         hearth = Hearth(tmp_path / "home", environ=environ)
         hearth.set_up()
         for username in ("juliet", "romeo", ONLINE, OFFLINE):
