@@ -725,6 +725,20 @@ async def test_what_the_console_is_told(unasked, server, clock, alice, phone):
     assert [row()[name] for name in facts] == [True, True, False, 0, 0, False, 0]
 
 
+async def test_too_much_for_too_long_for_a_client_that_cannot_come_back(server, clock, alice, bob):
+    await bob.is_available()
+    await answer(bob, f"<enable xmlns='{NS}'/>")
+    with overridden(sm__max_queue=50):
+        for number in range(51):
+            await alice.sends(f"<message to='{bob.full}' type='chat'><body>{number}</body></message>")
+        clock.advance(seconds=6)
+        server.sweep()
+        await bob.is_disconnected("resource-constraint")
+    await settled(server)
+    assert server.metrics.counters["overflowed_sessions"] == 1
+    assert await OfflineMessage.objects.acount() == 51
+
+
 async def test_closed_by_an_administrator_while_it_waits(server, phone):
     from asgiref.sync import sync_to_async
 

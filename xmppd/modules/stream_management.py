@@ -244,10 +244,10 @@ class StreamManagement(Module):
                     session.close(StreamError("connection-timeout"))
             elif management.is_request_due:
                 session.request_acknowledgement(management)
-            elif management.requested_at is not None and (
-                now - management.requested_at > patience or session.is_overfull(management)
-            ):
+            elif management.requested_at is not None and now - management.requested_at > patience:
                 session.connection.drop()
+            elif session.is_overfull(management):
+                session.give_up()
 
     # -- the end of a session
 

@@ -139,9 +139,8 @@ class Session:
         """
         if not self._is_given_up and self._has_too_much(management):
             self._is_given_up = True
-            asyncio.get_running_loop().call_soon(
-                self._give_up
-            )  # not from inside the delivery that noticed it
+            # Not from inside the delivery that noticed it.
+            asyncio.get_running_loop().call_soon(self.give_up)
 
     def _has_too_much(self, management: Management) -> bool:
         if self.is_attached:
@@ -160,8 +159,8 @@ class Session:
             or management.queued_bytes > FAR_TOO_MUCH * size
         )
 
-    def _give_up(self) -> None:
-        """Let the session wait for its client where that was agreed; one that waits already is at its end."""
+    def give_up(self) -> None:
+        """There is too much: the session waits for its client where that was agreed; one that waits is at its end."""
         self._is_given_up = False
         management = self.management
         if self.is_closed or management is None or not self._has_too_much(management):
