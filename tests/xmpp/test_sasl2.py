@@ -13,7 +13,7 @@ from accounts.audit import SYSTEM
 from accounts.models import User
 from tests.conversation import MemoryConnection, settled
 from tests.xmpp.test_login import HEADER, PASSWORD, Wire, _iterations  # noqa: F401
-from xmppd.protocol.element import E
+from xmppd.protocol.element import E, Element
 from xmppd.protocol.namespaces import SASL2
 from xmppd.protocol.stream.features import Has
 from xmppd.server import authentication
@@ -330,6 +330,10 @@ class Inline(Module):
     def broken(self, element, completion):
         raise RuntimeError("broken on purpose")
 
+    @inline_login(TEST, "unwritable")
+    def unwritable(self, element, completion):
+        return Element(TEST, "done", {"at": None})
+
     @inline_login(TEST, "lock")
     async def lock(self, element, completion):
         user = await User.objects.aget(pk=completion.account.id)
@@ -356,6 +360,29 @@ async def test_inline_requests_are_answered_in_order(server):
         "</authorization-identifier>"
         f"<done-later xmlns='{TEST}'/><done xmlns='{TEST}' who='alice@example.org'/></success>"
     ) in answer
+
+
+async def test_answer_that_cannot_be_written(server, caplog):
+    server.add_module(Inline)
+    wire = Wire2(server)
+    answer = await wire.logs_in(PLAIN, f"<unwritable xmlns='{TEST}'/>", f"<session xmlns='{TEST}'/>")
+    assert "<internal-server-error " in answer
+    assert wire.connection.is_ended
+    assert not server.sessions()
+
+
+async def test_binding_that_cannot_read_the_account(server, monkeypatch):
+    wire = Wire2(server)
+    await wire.logs_in()
+
+    async def broken(_jid):
+        raise RuntimeError("broken on purpose")
+
+    server.directory.invalidate("alice@example.org")
+    monkeypatch.setattr(server.directory, "load", broken)
+    wire.says(f"<iq type='set' id='b'><bind xmlns='{BIND}'/></iq>")
+    assert "<internal-server-error " in await wire.answer()
+    assert wire.connection.is_ended
 
 
 async def test_inline_requests_die_with_the_login(server):

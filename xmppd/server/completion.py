@@ -98,6 +98,15 @@ class Completion:
         if problem is not None:
             self.login.fail(problem)
             return
+        try:
+            self._succeed(answers)
+        except Exception:  # the client must not wait for ever
+            log.exception("login on %s", connection)
+            connection.close(StreamError("internal-server-error"))
+
+    def _succeed(self, answers: list[Element | None]) -> None:
+        """<success/> and the session that it tells of, in one turn of the loop."""
+        connection = self.connection
         connection.authenticated(self)
         answers += self._take_session()
         if connection.is_closed:

@@ -220,7 +220,12 @@ class ClientConnection:
     async def _reload_then_bind(self, event: BindRequested) -> None:
         """The account was written to since the login: read it again first."""
         assert self.account is not None
-        account = await self.server.directory.load(self.account.jid)
+        try:
+            account = await self.server.directory.load(self.account.jid)
+        except Exception:  # the client must not wait for ever
+            log.exception("binding on %s", self)
+            self.close(StreamError("internal-server-error"))
+            return
         if account is None or account.id != self.account.id or account.is_locked(self.server.clock.now()):
             self.close(StreamError("not-authorized", "the account is gone"))
         elif not self.is_closed:
