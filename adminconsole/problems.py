@@ -23,7 +23,7 @@ WORDS: dict[str, tuple[str | Promise, str | Promise]] = {
         gettext_lazy("Messages cannot be kept"),
         gettext_lazy(
             "The database does not take them, so messages between users are not delivered; their senders are told "
-            "to try again. Free disk space or see that the database runs; the server's log says what is wrong."
+            "to try again. Make room on the disk or see that the database runs; the server's log says what is wrong."
         ),
     ),
 }

@@ -83,8 +83,10 @@ class DayField(forms.DateField):
 
     def clean(self, value: Any) -> date | None:
         day: date | None = super().clean(value)
-        if day is not None and not FIRST_YEAR <= day.year <= timezone.localdate().year + 1:
-            raise forms.ValidationError(_("Archives know no such day."))
+        last_year = timezone.localdate().year + 1
+        if day is not None and not FIRST_YEAR <= day.year <= last_year:
+            text = _("Enter a day of the years %(first)s to %(last)s.")
+            raise forms.ValidationError(text % {"first": FIRST_YEAR, "last": last_year})
         return day
 
 
@@ -156,7 +158,7 @@ class EraseForm(forms.Form):
         initial=OLDER,
     )
     before = DayField(
-        label=gettext_lazy("Before"), help_text=gettext_lazy("Messages of this day and later ones stay.")
+        label=gettext_lazy("Before day"), help_text=gettext_lazy("Messages of this day and later ones stay.")
     )
     contact = ContactField(help_text=gettext_lazy("A user name on this server, or a whole XMPP address."))
 

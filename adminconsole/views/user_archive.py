@@ -143,7 +143,7 @@ def _may_export(request: HttpRequest, user: User) -> bool:
 def export(request: HttpRequest, user_id: int) -> HttpResponseBase:
     user = find_user(user_id)
     if not _may_export(request, user):
-        raise PermissionDenied(_("Your role does not allow to read the messages of this account."))
+        raise PermissionDenied(_("Your role does not allow you to read the messages of this account."))
     form = ExportForm(request.POST or None, user=user)
     if request.method == "POST" and form.is_valid():
         data = form.cleaned_data

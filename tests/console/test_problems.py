@@ -83,7 +83,7 @@ def test_banner_comes_and_goes_by_itself(
         for address in ("/", "/users/", "/users/create/", "/settings/", "/problems/"):
             text = " ".join(owner_client.get(address).content.decode().split())
             assert text.count(TITLE) == 1, address
-            assert "Free disk space or see that the database runs" in text
+            assert "Make room on the disk or see that the database runs" in text
         since = datetime.fromisoformat(live.problems()[0]["since"])
         assert timedelta(0) <= datetime.now(UTC) - since < timedelta(minutes=1)
         fails(service, juliet)

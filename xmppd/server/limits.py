@@ -90,10 +90,10 @@ UNMANAGED_IDLE_TIMEOUT = Setting(
     timedelta,
     timedelta(seconds=90),
     _(
-        "The same for a client without stream management: what is sent to one that is gone without a word would be "
-        "lost to it, so this is found out sooner."
+        "A client without stream management (XEP-0198) that was silent for this time is pinged; one that does not "
+        "answer in half of it is disconnected. What is sent to one that is gone is lost, so this is found out sooner."
     ),
-    label=_("Silence before a client without acknowledgements is pinged"),
+    label=_("Silence before a client without stream management is pinged"),
     minimum=timedelta(seconds=30),
     maximum=timedelta(days=1),
 )
@@ -143,8 +143,9 @@ MAX_QUEUED_STANZAS = Setting(
     int,
     1000,
     _(
-        "Stanzas kept for a client that has not acknowledged them. Above it, a client that is connected is dropped and "
-        "may come back; the session of one that is not ends, and they go to other devices or the offline store."
+        "Stanzas kept for a client that has not acknowledged them. Above this number a connected client is "
+        "disconnected and may come back; where the connection was broken already, the session ends and its stanzas "
+        "go to other devices or are kept for later."
     ),
     label=_("Unacknowledged stanzas per session"),
     minimum=50,

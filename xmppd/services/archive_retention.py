@@ -31,7 +31,7 @@ KEEP_DAYS = Setting(
     0,
     gettext_lazy(
         "Days that messages stay in the archive; older ones are deleted within a day. 0 keeps them for ever. "
-        "A user's own limit goes before this one."
+        "A user's own limit comes before this one."
     ),
     label=gettext_lazy("Days in the archive"),
     zero=gettext_lazy("for ever"),
@@ -44,7 +44,7 @@ KEEP_BYTES = Setting(
     0,
     gettext_lazy(
         "Bytes of messages kept for one user; above it the oldest are deleted within a day. 0 sets no limit. "
-        "A user's own limit goes before this one."
+        "A user's own limit comes before this one."
     ),
     label=gettext_lazy("Size of the archive per user"),
     zero=gettext_lazy("no limit"),
