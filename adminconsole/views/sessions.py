@@ -97,7 +97,7 @@ class Row:
         if facts["is_detached"]:
             text = _("The connection broke. The session waits for its client to come back, %(time)s more.")
             left = duration(facts["seconds_left"])
-            badges.append(("warn", _("Waiting %(time)s") % {"time": left}, text % {"time": left}))
+            badges.append(("warn", _("Waiting, %(time)s left") % {"time": left}, text % {"time": left}))
         if facts["is_managed"] and facts["is_resumable"]:
             text = _("Stream management (XEP-0198) with resumption")
             badges.append(("ok", _("0198, resumable"), text))

@@ -336,6 +336,6 @@ def test_what_a_client_has_turned_on(owner_client: Browser, service: Service, pe
     service.run(phone.disconnects())
     row = rows(html_of(owner_client.get("/sessions/?sort=-queue")))[0]
     assert "juliet@example.org" in row
-    assert "Waiting 1 h" in row or "Waiting 59 min" in row
+    assert "Waiting, 1 h left" in row or "Waiting, 59 min left" in row
     html = html_of(owner_client.get("/sessions/details/" + of(phone.full)))
     assert all(text in html for text in ("Waiting for the client", " more</span>", "Carbons"))
