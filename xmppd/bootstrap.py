@@ -185,6 +185,16 @@ MYSQL_MODE = (
 )
 
 
+# A server that vanished without a word is noticed after half a minute; the system's own patience is a quarter of an
+# hour for what was sent, and two hours where nothing is.
+PATIENCE_WITH_POSTGRESQL = {
+    "tcp_user_timeout": "30000",  # milliseconds
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+}
+
+
 def database_config(url: str, home: Path) -> dict[str, object]:
     """Django's DATABASES entry for a URL; an empty URL means the built-in SQLite file. Raises ConfigurationError."""
     parts = urlsplit(url or "sqlite:")
@@ -220,6 +230,8 @@ def database_config(url: str, home: Path) -> dict[str, object]:
         # Text that does not fit is an error, and every table knows transactions, whatever the server's defaults.
         options.setdefault("init_command", f"SET sql_mode='{MYSQL_MODE}', default_storage_engine=INNODB")
         _provide_mysql_driver()
+    else:
+        options = {**PATIENCE_WITH_POSTGRESQL, **options}
     try:
         port = parts.port
     except ValueError as error:

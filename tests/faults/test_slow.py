@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+from pathlib import Path
 
 import pytest
 
 from tests.faults.client import Client, check_history
 from tests.faults.conftest import IS_LONG
 from tests.faults.databases import LATE_COMERS, control
+from xmppd import bootstrap
+from xmppd.services.db import _connected as connected
 
 pytestmark = [pytest.mark.interop, pytest.mark.postgresql, pytest.mark.slow]
 
@@ -120,3 +125,18 @@ async def test_logins_that_wait_for_a_table_hold_nobody_up(hearth, database, cli
     for late in await asyncio.gather(*logins):
         assert (await late.request("<query xmlns='jabber:iq:roster'/>")).get("type") == "result"
     print(f"{len(logins)} logins waiting: {len(took)} pings, longest {max(took) * 1000:.0f} ms")
+
+
+def test_server_that_vanishes_without_a_word_is_noticed_in_time(database):
+    """The system is told so for each connection; what the administrator says in the URL goes before."""
+
+    def patience(url: str) -> int:
+        with connected(bootstrap.database_config(url, Path())) as probe:
+            made = probe.get_new_connection(probe.get_connection_params())
+            with made, socket.socket(fileno=os.dup(made.fileno())) as of_it:
+                assert of_it.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                assert of_it.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
+                return of_it.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+
+    assert patience(database.url) == 30_000
+    assert patience(f"{database.url}?tcp_user_timeout=5000") == 5_000
