@@ -4,20 +4,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xmppd.protocol import parser as parsers
 from xmppd.protocol.errors import StreamError
 from xmppd.protocol.namespaces import CLIENT
 from xmppd.protocol.parser import (
     AUTHENTICATED,
-    MAX_KNOWN_BYTES,
-    MAX_KNOWN_HEADERS,
-    HeaderParser,
     Limits,
     ParserPool,
     StanzaParser,
     parse_children,
     parse_element,
 )
+from xmppd.protocol.stream import header as headers
+from xmppd.protocol.stream.header import MAX_KNOWN_BYTES, MAX_KNOWN_HEADERS, HeaderParser
 
 SMALL = Limits(max_bytes=1000, max_depth=4, max_elements=5, max_attributes=3)
 STEPS = [1, 7, 1 << 20]  # bytes handed over at a time
@@ -472,8 +470,8 @@ def test_strangers_do_not_fill_the_memory_with_headers():
     for number in range(MAX_KNOWN_HEADERS * 2):
         read_header(KNOWN.replace(b"known", b"%d" % number), len(KNOWN))
         read_header(KNOWN.replace(b"known", b"%d" % number * 300), 4000)
-    assert len(parsers._known_headers) <= MAX_KNOWN_HEADERS
-    assert max(map(len, parsers._known_headers)) <= MAX_KNOWN_BYTES
+    assert len(headers._known_headers) <= MAX_KNOWN_HEADERS
+    assert max(map(len, headers._known_headers)) <= MAX_KNOWN_BYTES
 
 
 def test_text_alone_is_read_as_in_a_document():

@@ -20,14 +20,14 @@ from xml.parsers import expat
 
 from xmppd.protocol.element import Element
 from xmppd.protocol.errors import StreamError
-from xmppd.protocol.namespaces import CLIENT, STREAMS, XML
+from xmppd.protocol.namespaces import CLIENT, XML
 from xmppd.protocol.stanza import CLIENT_CONTEXT, Kind, Stanza
 
 MAX_PARSER_BYTES = 1024 * 1024
 HOLD_ABOVE_BYTES = 1024  # an unfinished tag longer than this is held back
 
-_XML_LANG = f"{XML}\nlang"
-_WHITESPACE = b" \t\r\n"
+XML_LANG = f"{XML}\nlang"
+WHITESPACE = b" \t\r\n"
 _QUOTE_OR_END = re.compile(rb"[\"'>]")
 _START_TAG = re.compile(rb"<[^\"'>]*(?:(?:\"[^\"]*\"|'[^']*')[^\"'>]*)*>")
 
@@ -92,7 +92,7 @@ class StanzaParser:
         self._depth = 0
         self._children: list[str] = []
         self._marks: list[tuple[int, int, str, dict[str, str], list[str]]] = []
-        self._expat = _new_expat()
+        self._expat = new_expat()
         self._expat.StartElementHandler = self._on_start
         self._expat.EndElementHandler = self._on_end
         self._expat.Parse(context)
@@ -171,7 +171,7 @@ class StanzaParser:
         for start, stop, name, attrs, children in self._marks:
             start -= base
             stop -= base
-            if start > last and buffer[last:start].strip(_WHITESPACE):
+            if start > last and buffer[last:start].strip(WHITESPACE):
                 raise StreamError("bad-format", "text between stanzas")
             head_end = _end_of_start_tag(buffer, start)
             if buffer[head_end - 2] == 0x2F:  # <empty/>
@@ -182,8 +182,8 @@ class StanzaParser:
                 last = buffer.index(b">", stop) + 1
             self._check_size(last - start)
             kind = self._kinds.get(name, "")
-            if _XML_LANG in attrs:
-                attrs["xml:lang"] = attrs.pop(_XML_LANG)
+            if XML_LANG in attrs:
+                attrs["xml:lang"] = attrs.pop(XML_LANG)
             stanza = Stanza(kind, attrs, tuple(children), body, "" if kind else name, self.context)
             if not self.is_canonical or b"<![CDATA[" in body or b"xmlns:" in buffer[start:head_end]:
                 self._rewrite(stanza, buffer[start:head_end])
@@ -204,7 +204,7 @@ class StanzaParser:
         """What is left over is the beginning of the next stanza, or nothing."""
         pending = self._pending
         if self._depth == 1:
-            rest = pending.lstrip(_WHITESPACE)
+            rest = pending.lstrip(WHITESPACE)
             self._base += len(pending) - len(rest)
             self._pending = pending = rest
             if not rest:  # whitespace keepalive, RFC 6120 4.6.1
@@ -303,119 +303,6 @@ class ParserPool:
             self._free.append(parser)
 
 
-MAX_KNOWN_HEADERS = 500
-MAX_KNOWN_BYTES = 300
-_known_headers: dict[bytes, tuple[tuple[str, str], dict[str, str], dict[str, str]]] = {}
-
-
-class HeaderParser:
-    """Reads the stream header (RFC 6120 4.7): the root's start tag, with an XML declaration before it or not."""
-
-    MAX_BYTES = 4096
-
-    def __init__(self) -> None:
-        self._seen = b""
-        self._expat: expat.XMLParserType | None = None
-        self._parsed = 0  # of the bytes seen, what expat has had
-        self.root: tuple[str, str] | None = None  # namespace, name
-        self.attrs: dict[str, str] = {}
-        self.declared: dict[str, str] = {}  # prefix ('' = default) -> namespace
-
-    def feed(self, data: bytes) -> int | None:
-        """How many of these bytes belong to the header; None when it is not complete yet. Raises StreamError."""
-        position = 0
-        if (
-            not self._seen
-        ):  # keepalives of the stream before; in front of an XML declaration nothing may stand
-            position = len(data) - len(data.lstrip(_WHITESPACE))
-        while self.root is None:
-            end = data.find(b">", position) + 1
-            piece = data[position : end or len(data)]
-            self._check(piece)
-            self._read()
-            position += len(piece)
-            if not end:
-                return position if self.root else None
-        return position
-
-    def _read(self) -> None:
-        """Clients of one kind say the same, three times at each login: what was read once is known."""
-        seen = self._seen
-        known = _known_headers.get(seen)
-        if known is not None and not self._parsed:
-            self.root, self.attrs, self.declared = known
-        elif seen.endswith(b"?>") and not self._parsed:
-            return  # the declaration: the header's root follows
-        else:
-            self._parse()
-            if self.root is not None and len(seen) <= MAX_KNOWN_BYTES:
-                if len(_known_headers) >= MAX_KNOWN_HEADERS:
-                    _known_headers.clear()
-                _known_headers[seen] = self.root, self.attrs, self.declared
-
-    def _parse(self) -> None:
-        parser = self._expat
-        if parser is None:
-            self._expat = parser = _new_expat()
-            parser.XmlDeclHandler = self._on_declaration
-            parser.StartNamespaceDeclHandler = self._on_namespace
-            parser.StartElementHandler = self._on_start
-        try:
-            parser.Parse(self._seen[self._parsed :])
-        except expat.ExpatError as problem:
-            raise StreamError("not-well-formed") from problem
-        self._parsed = len(self._seen)
-
-    def _check(self, piece: bytes) -> None:
-        self._seen += piece
-        if len(self._seen) > self.MAX_BYTES:
-            raise StreamError("policy-violation", f"a stream header may have {self.MAX_BYTES} bytes")
-        if b"\0" in piece:
-            raise StreamError("unsupported-encoding", "the stream must be UTF-8")
-        if not self._seen.isascii():
-            self._check_utf8()
-        if self._seen.lstrip(b"\xef\xbb\xbf" + _WHITESPACE)[:1] not in (b"", b"<"):
-            raise StreamError("not-well-formed")
-
-    def _check_utf8(self) -> None:
-        try:
-            codecs.getincrementaldecoder("utf-8")("strict").decode(self._seen)
-        except UnicodeDecodeError as problem:
-            raise StreamError("unsupported-encoding", "the stream must be UTF-8") from problem
-
-    def _on_declaration(self, version: str, encoding: str | None, standalone: int) -> None:
-        if encoding is not None and encoding.lower() != "utf-8":
-            raise StreamError("unsupported-encoding", "the stream must be UTF-8")
-
-    def _on_namespace(self, prefix: str | None, uri: str) -> None:
-        if len(self.declared) >= 32:
-            raise StreamError("policy-violation", "too many namespaces")
-        self.declared[prefix or ""] = uri
-
-    def _on_start(self, name: str, attrs: dict[str, str]) -> None:
-        uri, _, local = name.rpartition("\n")
-        self.root = uri, local
-        self.attrs = {("xml:lang" if key == _XML_LANG else key): value for key, value in attrs.items()}
-
-    def context(self) -> bytes:
-        """The start tag under which this stream's stanzas are parsed."""
-        extra = {prefix: uri for prefix, uri in self.declared.items() if prefix not in ("", "stream")}
-        if not extra and self.declared.get("") == CLIENT and self.declared.get("stream") == STREAMS:
-            return CLIENT_CONTEXT
-        from xmppd.protocol.writer import escape_attr
-
-        declarations = "".join(
-            f" xmlns{':' if prefix else ''}{prefix}='{escape_attr(uri)}'"
-            for prefix, uri in self.declared.items()
-        )
-        return b"<" + self._root_name() + declarations.encode() + b">"
-
-    def _root_name(self) -> bytes:
-        """The root's name with its prefix as written, which the end tag of the stream repeats."""
-        match = re.search(rb"<([^\s<>/?!]+)[^<]*$", self._seen)
-        return match.group(1) if match else b"root"
-
-
 def parse_element(data: bytes, context: bytes = b"<root>") -> Element:
     """One complete element as a tree; raises StreamError. For what passed a StanzaParser, or is of our own stores."""
     nodes = [
@@ -438,7 +325,7 @@ def parse_children(context: bytes, ns: str, body: bytes) -> list[Element | str]:
 
 
 def _build(document: bytes) -> Element:
-    parser = _new_expat()
+    parser = new_expat()
     parser.buffer_text = True
     stack = [Element("", "")]
 
@@ -509,7 +396,7 @@ def _refuse(*_: object) -> None:
     raise StreamError("restricted-xml")
 
 
-def _new_expat() -> expat.XMLParserType:
+def new_expat() -> expat.XMLParserType:
     parser = expat.ParserCreate("utf-8", "\n")
     # No dictionary of names shared between parsers: a stranger's names die with the parser that read them.
     if hasattr(parser, "SetReparseDeferralEnabled"):

@@ -25,7 +25,7 @@ from xmppd.protocol.namespaces import (
     STREAMS,
     TLS,
 )
-from xmppd.protocol.parser import HeaderParser, Limits, ParserPool, StanzaParser
+from xmppd.protocol.parser import Limits, ParserPool, StanzaParser
 from xmppd.protocol.sasl.base import decode_payload, encode_payload
 from xmppd.protocol.stanza import CLIENT_CONTEXT, Stanza
 from xmppd.protocol.stream import features, sasl2
@@ -43,6 +43,7 @@ from xmppd.protocol.stream.events import (
     TaskData,
 )
 from xmppd.protocol.stream.features import Has
+from xmppd.protocol.stream.header import HeaderParser
 from xmppd.protocol.writer import escape_attr, write
 
 MAX_WAITING_BYTES = 64 * 1024  # what a client may send ahead while we answer its last step
