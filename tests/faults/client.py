@@ -70,7 +70,10 @@ class Client:
 
     async def open(self, *, presence: str = "<presence/>", is_managed: bool = True) -> Self:
         await self.wire.connect()
-        await self.wire.log_in(self.name, self.resource)
+        try:
+            await self.wire.log_in(self.name, self.resource)
+        except TimeoutError:
+            raise AssertionError(f"{self} cannot log in: {self.wire.read}") from None
         self._is_managed = is_managed
         if is_managed:
             self.wire.send(ENABLE)
