@@ -6,7 +6,7 @@ import threading
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import OperationalError
+from django.db import DataError, OperationalError
 
 from tests.conversation import settled
 from xmppd.models import ArchivedMessage, OfflineMessage
@@ -204,6 +204,45 @@ async def test_database_that_stays_away_has_the_sender_told(monkeypatch, alice, 
     )
     await alice.receives(f"<message type='error' id='m-1'>{error}</message>")
     await bob.receives_nothing()
+
+
+async def test_commit_whose_answer_is_lost_counts(monkeypatch, alice, bob):
+    """The connection breaks when the server has written and not said so."""
+    await bob.is_available()
+    is_cut = False
+
+    def write(batch, real=archive.write):
+        nonlocal is_cut
+        number = real(batch)
+        if not is_cut:
+            is_cut = True
+            raise OperationalError("server closed the connection unexpectedly")
+        return number
+
+    monkeypatch.setattr(archive, "write", write)
+    monkeypatch.setattr(archive, "RETRY_SECONDS", 0.01)
+    await alice.sends(f"<message to='{bob.bare}' type='chat' id='m-1'><body>x</body></message>")
+    await bob.receives("<message type='chat' id='m-1'><body>x</body></message>")
+    await alice.receives_nothing()
+    assert is_cut
+    assert len(await rows("bob")) == 1
+
+
+async def test_row_that_the_database_refuses_holds_nobody_up(monkeypatch, alice, bob, stranger):
+    await bob.is_available()
+
+    def write(batch, real=archive.write):
+        if any(b"bad" in job.stanza for job in batch):
+            raise DataError("value too long")
+        return real(batch)
+
+    monkeypatch.setattr(archive, "write", write)
+    for client, body in ((alice, "bad"), (stranger, "good")):
+        message = f"<message to='{bob.bare}' type='chat' id='m-1'><body>{body}</body></message>"
+        client.connection.receive(message.encode())
+    assert (await alice.next()).get("type") == "error"
+    await bob.receives("<message type='chat'><body>good</body></message>")
+    await stranger.receives_nothing()
 
 
 async def test_message_sent_again_before_its_commit_waits_for_it(monkeypatch, alice, alice_phone, bob):

@@ -21,7 +21,7 @@ from queue import Empty, SimpleQueue
 from random import getrandbits
 
 from django.contrib.auth import get_user_model
-from django.db import IntegrityError, connection, transaction
+from django.db import DataError, IntegrityError, connection, transaction
 
 from accounts.fields import MAX_JID_CHARS
 from xmppd.models import ArchivedMessage, JournalledMessage, OfflineMessage
@@ -190,8 +190,8 @@ class Writer:
                 self._unsettled += write(batch)
                 self._note(None)
                 break
-            except IntegrityError:
-                problems = [self._write_alone(job) for job in batch]  # an account was deleted meanwhile
+            except (IntegrityError, DataError):  # of one of them: an account was deleted meanwhile
+                problems = [self._write_alone(job) for job in batch]
                 break
             except Exception as problem:  # whatever it is, these messages wait for an answer
                 self._note(problem)
@@ -204,7 +204,8 @@ class Writer:
 
     def _write_alone(self, job: Job) -> Exception | None:
         try:
-            self._unsettled += write([job])
+            if not is_written(job):  # by a commit whose answer was lost
+                self._unsettled += write([job])
         except Exception as problem:
             return problem
         return None
@@ -297,6 +298,13 @@ def _write_rows(rows: list[Row]) -> None:
                     break
                 execute(statements[size], [value for row in part for value in row])
                 start += size
+
+
+def is_written(job: Job) -> bool:
+    """Whether it was committed already; its copies are there together or not at all."""
+    identity, user_id, _peer, _resource = job.copies[0]
+    tables = (JournalledMessage, ArchivedMessage)
+    return any(table._default_manager.filter(id=identity, user_id=user_id).exists() for table in tables)
 
 
 def settle() -> None:
