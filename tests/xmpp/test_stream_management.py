@@ -603,6 +603,28 @@ async def test_database_that_is_away_when_a_session_ends(
         await back.receives(f"<message><body>{number}</body></message>")
 
 
+async def test_message_whose_hand_over_breaks_takes_no_other_along(
+    server, clock, alice, brief_phone, monkeypatch
+):
+    for text in ("one", "two", "three"):
+        await alice.sends(f"<message to='{brief_phone.bare}' type='chat'><body>{text}</body></message>")
+    await settled(server)
+    hand_out = server.router.hand_out
+
+    def broken(stanza, account, rule=""):
+        if stanza.element.children[0].text == "one":
+            raise RuntimeError("broken")
+        return hand_out(stanza, account, rule)
+
+    monkeypatch.setattr(server.router, "hand_out", broken)
+    await brief_phone.disconnects()
+    clock.advance(seconds=4)
+    server.sweep()
+    await settled(server)
+    kept = [row.stanza async for row in OfflineMessage.objects.order_by("id")]
+    assert ["two" in kept[0], "three" in kept[1], len(kept)] == [True, True, 2]
+
+
 async def test_what_is_no_message_is_not_in_the_way(server, clock, alice, brief_phone):
     """A roster larger than any client's stanza may be, unacknowledged, then a message."""
     items = "".join(f"<item jid='u{number}@example.org'/>" for number in range(6000))

@@ -270,7 +270,14 @@ class StreamManagement(Module):
         parser = StanzaParser(OURS)
         for data, since in waiting:
             for stanza in parser.feed(data):
-                await self._hand_over(stanza, session, since, now - timedelta(seconds=max(0.0, tick - since)))
+                sent = now - timedelta(seconds=max(0.0, tick - since))
+                try:
+                    await self._hand_over(stanza, session, since, sent)
+                except DatabaseError:  # the server stops
+                    raise
+                except Exception as broken:  # the others are still to be had
+                    fingerprint = self.server.metrics.failed(broken)
+                    log.exception("hand-over-failed jid=%s fingerprint=%s", session.jid, fingerprint)
         parser.close()
 
     async def _hand_over(self, stanza: Stanza, session: Session, since: float, sent: datetime) -> None:
