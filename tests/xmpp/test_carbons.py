@@ -429,6 +429,21 @@ async def test_who_came_later_is_handed_the_message(server, clock, desktop, rome
     await tablet.receives_nothing()
 
 
+async def test_who_asked_for_copies_later_is_handed_the_message(server, clock, desktop, alice_phone, romeo):
+    await alice_phone.is_available(0)
+    await enable_resumption(desktop, 3)
+    clock.advance(seconds=5)
+    server.sweep()
+    await romeo.sends(f"<message to='{desktop.full}' type='chat' id='m1'>{CHAT}</message>")
+    await settled(server)
+    await carbons(alice_phone)
+    alice_phone.forget_received()
+    await ends(desktop, clock)
+    await alice_phone.receives(f"<presence type='unavailable' from='{desktop.full}'/>")
+    await alice_phone.receives("<message id='m1' type='chat'/>")
+    await alice_phone.receives_nothing()
+
+
 # -- what passes between clients untouched
 
 PASSING = [

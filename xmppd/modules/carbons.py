@@ -65,6 +65,7 @@ class Carbons(Module):
 
     def enable(self, session: Session) -> None:
         if session not in session.account.carbons:
+            session.copies_since = self.server.clock.now()
             session.account.carbons = (*session.account.carbons, session)
 
     @on(hooks.session_closed)
@@ -165,5 +166,8 @@ def is_copy(stanza: Stanza, account: Account) -> bool:
 def has_copy(stanza: Stanza, account: Account, sent: datetime) -> bool:
     """Whether another resource, which is still there, got a copy when the message was sent to one that is gone."""
     return is_eligible(stanza, is_sent=False) and any(
-        session.since <= sent - CLOCK_STEP and session.detached_at is None for session in account.carbons
+        session.copies_since is not None
+        and session.copies_since <= sent - CLOCK_STEP
+        and session.detached_at is None
+        for session in account.carbons
     )

@@ -48,6 +48,7 @@ class Session:
         "account",
         "best_since",
         "connection",
+        "copies_since",
         "detached_at",
         "directed",
         "holding",
@@ -86,6 +87,7 @@ class Session:
         self.is_closed = False
         self.management: Management | None = None  # counters of XEP-0198, once the client enabled it
         self.detached_at: float | None = None  # since when it waits for its client to come back (server.tick)
+        self.copies_since: datetime | None = None  # since when it gets copies (XEP-0280)
         self.holding: Holding | None = None  # what waits while nobody looks at the client (XEP-0352)
         self._backlog: deque[Stanza] | None = None  # what came while a handler waits for the database
         self.best_since: float | None = (
