@@ -473,6 +473,20 @@ async def test_too_many_sessions(authenticated, setting):
     assert "<jid>" in bind(connections[2])
 
 
+async def test_session_that_waits_for_its_client_makes_room(authenticated, setting):
+    await setting("c2s.max_sessions_per_user", 2)
+    connections = [await authenticated() for _ in range(3)]
+    for connection, resource in zip(connections[:2], ("phone", "laptop"), strict=True):
+        bind(connection, resource)
+    connections[0].receive(b"<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
+    left = connections[0].session
+    connections[0].lost()
+    assert not left.is_closed
+    assert "<jid>" in bind(connections[2])
+    assert left.is_closed
+    assert not connections[1].session.is_closed
+
+
 async def test_replaced_session_needs_no_further_room(authenticated, setting):
     await setting("c2s.max_sessions_per_user", 1)
     old, new = await authenticated(), await authenticated()

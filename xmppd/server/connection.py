@@ -268,7 +268,12 @@ class ClientConnection:
             else:
                 resource = f"{resource.encode()[:900].decode(errors='ignore')}-{secrets.token_hex(3)}"
         if len(account.sessions) >= MAX_SESSIONS.value:
-            raise StanzaError("resource-constraint", "too many devices are connected")
+            # A client that begins anew each time leaves sessions behind, which wait for it for an hour.
+            left = [session for session in account.sessions.values() if session.detached_at is not None]
+            if not left:
+                raise StanzaError("resource-constraint", "too many devices are connected")
+            oldest = min(left, key=lambda session: session.detached_at or 0.0)
+            oldest.close(StreamError("resource-constraint", "too many devices are connected"))
         return account.jid.with_resource(resource or secrets.token_urlsafe(9))
 
     def open_session(self, jid: JID) -> Session:
