@@ -250,6 +250,26 @@ async def test_offline_messages_are_left_to_the_archive(server, bob):
     assert "<body>4</body>" in await wire.answer()
 
 
+async def test_what_comes_after_the_archive_was_looked_at_is_delivered(server, bob):
+    """The client is told where its archive ends, and reads no further."""
+    look_up = server.inline_login[NS, "bind"]
+
+    async def slow(element, completion):
+        await look_up(element, completion)
+        bob.connection.receive(message(1).encode())
+        await bob.settles()
+
+    server.inline_login[NS, "bind"] = slow
+    await bob.sends(message(0))
+    wire = Wire2(server)
+    await wire.logs_in(PLAIN, USER_AGENT, bind())
+    assert await stored() == ["1"]
+    wire.says("<presence/>")
+    answer = await wire.answer()
+    assert "<body>1</body>" in answer
+    assert "<body>0</body>" not in answer
+
+
 async def test_presence_in_the_same_packet(server, bob):
     await bob.sends(message(0))
     wire = Wire2(server)

@@ -57,13 +57,16 @@ class Bind2(Module):
         except StanzaError as problem:
             log.info("no-session jid=%s reason=%s", completion.account.jid, problem)
             return None
-        completion.then.append(lambda: self._leave_to_archive(session))
+        completion.then.append(lambda: self._leave_to_archive(session, completion.archived))
         return E(NS, "bound", _metadata(completion.archived), *self._answers(element, session))
 
-    def _leave_to_archive(self, session: Session) -> None:
-        """3.2: offline messages are not sent, for the client finds them in the archive."""
-        if session.account.has_offline:
-            self.server.spawn(self.server.module(Offline).leave_to_archive(session.account))
+    def _leave_to_archive(self, session: Session, archived: tuple[int, int] | None) -> None:
+        """3.2: offline messages are not sent, for the client finds them in the archive; those that came after it
+        was looked at are.
+        """
+        if session.account.has_offline and archived is not None:
+            offline = self.server.module(Offline)
+            self.server.spawn(offline.leave_to_archive(session.account, archived[1]))
 
     def _end_former(self, completion: Completion, agent: str) -> None:
         """3.2: a client that binds anew has given up its earlier session, whatever the wire says."""

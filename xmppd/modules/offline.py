@@ -120,14 +120,16 @@ class Offline(Module):
         finally:
             self._delivering.discard(account.id)
 
-    async def leave_to_archive(self, account: Account) -> None:
-        """XEP-0386 3.2: the account's client reads the archive. What stands there is not sent, what does not is."""
+    async def leave_to_archive(self, account: Account, last: int) -> None:
+        """XEP-0386 3.2: the account's client reads the archive up to this id. What stands there is not sent, what does
+        not is.
+        """
         if not account.has_offline or account.id in self._delivering:
             return
         self._delivering.add(account.id)  # who becomes available meanwhile waits for what is left
         try:
             account.has_offline = False
-            account.has_offline |= await db(catch_up.clear_archived, account.id)
+            account.has_offline |= await db(catch_up.clear_archived, account.id, last)
         except BaseException:
             account.has_offline = True
             raise

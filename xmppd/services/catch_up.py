@@ -17,13 +17,13 @@ _ARCHIVED_AS = re.compile(r"<stanza-id xmlns='urn:xmpp:sid:0' by='[^']*' id='([0
 
 
 @transaction.atomic
-def clear_archived(user_id: int) -> bool:
-    """Delete the offline messages that stand in the user's archive too, and only these: an archive that is switched
-    off, or was asked not to keep somebody's messages, gives nothing back. Whether any are left.
+def clear_archived(user_id: int, last: int) -> bool:
+    """Delete the offline messages that stand in the user's archive up to this id, and only these: an archive that is
+    switched off, or was asked not to keep somebody's messages, gives nothing back. Whether any are left.
     """
     rows = OfflineMessage.objects.filter(user_id=user_id).values_list("id", "stanza")
     marks = {row: int(mark[1]) for row, stanza in rows if (mark := _ARCHIVED_AS.search(stanza))}
-    archived = _archived(user_id, list(set(marks.values())))
+    archived = _archived(user_id, [mark for mark in set(marks.values()) if mark <= last])
     offline.delete(user_id, [row for row, mark in marks.items() if mark in archived])
     return offline.count(user_id) > 0
 
