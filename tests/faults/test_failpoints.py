@@ -34,14 +34,17 @@ async def test_death_loses_and_repeats_nothing(place, client, moment, recipient)
     first = juliet.say(recipient)
     await juliet.settle(recipient)
     failpoint.write_text(moment)
-    second = juliet.say(recipient)
-    assert await asyncio.to_thread(hearth.process_wait, 30) == -9
+    try:
+        second = juliet.say(recipient)
+        assert await asyncio.to_thread(hearth.process_wait, 30) == -9
+    finally:
+        failpoint.unlink()
+        hearth.kill()
+        await asyncio.to_thread(hearth.start)
     await juliet.is_over()
     await nurse.is_over()
-    failpoint.unlink()
     was_acknowledged = second in juliet.kept
     assert was_acknowledged == (moment == "after acknowledgement")
-    await asyncio.to_thread(hearth.start)
     kept = [row.id for row in await archive_of(hearth, recipient)]
     assert kept.count(first) == 1
     assert kept.count(second) == (0 if moment == "before commit" else 1)
