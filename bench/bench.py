@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure servers with xmppload and print one table: server CPU and memory per unit, beside Hearth's targets.
 
-    bench.py                                        what Hearth promises; Hearth and the installed peers, lean and modern
+    bench.py                                        what Hearth promises; Hearth and the installed peers
     bench.py chat ping --servers hearth --runs 3    a part of it
     bench.py --list                                 the tests and servers there are
     bench.py --report                               medians of every result so far
