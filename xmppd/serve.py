@@ -274,6 +274,8 @@ class Application:
         gc.set_threshold(50_000, 20, 50)
         live.attach()
         await server.start()
+        for listener in self.listeners:
+            await listener.accept()
         server.keep_running(self._keep_certificate())
         server.keep_running(live.watch_locks())
 

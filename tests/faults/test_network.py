@@ -42,7 +42,9 @@ async def port(server: Server) -> AsyncIterator[int]:
     """Of a listener where nobody has to encrypt."""
     with overridden(c2s__tls="optional", sessions__ask_client_version=False):
         listener = Listener(server, SimpleNamespace(context=None))  # type: ignore[arg-type]
-        yield await listener.listen("127.0.0.1", 0)
+        bound = await listener.listen("127.0.0.1", 0)
+        await listener.accept()
+        yield bound
         listener.close()
 
 

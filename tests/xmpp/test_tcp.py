@@ -89,3 +89,18 @@ async def test_nothing_is_written_behind_the_end(server, listener):
     connection.send(b"late")
     await asyncio.sleep(0)
     assert transport.written == written
+
+
+async def test_clients_wait_until_the_server_has_started(server, listener):
+    port = await listener.listen("127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(
+        b"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>"
+    )
+    await writer.drain()
+    await settled(server)
+    assert not server.connections
+    await listener.accept()
+    assert (await asyncio.wait_for(reader.read(5), 5)) == b"<?xml"
+    writer.close()
+    listener.close()

@@ -316,14 +316,19 @@ class Listener:
         self._server: asyncio.Server | None = None
 
     async def listen(self, host: str, port: int) -> int:
-        """Bind ("" = every interface; port 0 = any free one) and return the port. Raises OSError."""
+        """Bind ("" = every interface; port 0 = any free one) and return the port. Raises OSError.
+
+        Who connects waits until `accept`.
+        """
         loop = asyncio.get_running_loop()
         sockets = bind(host, port)
         for sock in sockets:
             if hasattr(socket, "TCP_USER_TIMEOUT"):  # RFC 5482; what is accepted inherits it
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_AFTER_MS)
         try:
-            self._server = await loop.create_server(lambda: TCPClient(self), sock=sockets[0], backlog=BACKLOG)
+            self._server = await loop.create_server(
+                lambda: TCPClient(self), sock=sockets[0], backlog=BACKLOG, start_serving=False
+            )
         except BaseException:
             for sock in sockets:
                 sock.close()
@@ -331,10 +336,16 @@ class Listener:
         self.port: int = sockets[0].getsockname()[1]
         return self.port
 
+    async def accept(self) -> None:
+        """Let clients in, once the server has started: before, nothing would be archived."""
+        if self._server is not None:  # not closed meanwhile
+            await self._server.start_serving()
+
     def close(self) -> None:
         """Accept nobody any more; connections go on."""
-        if self._server is not None:
-            self._server.close()
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
 
     def admit(self, connection: TCPClient) -> bool:
         self._by_address[connection.address] += 1
