@@ -306,6 +306,7 @@ ACCOUNTS = (
     "nurse",
     "friar",
     "benvolio",
+    "paris",
     *(f"guest{number}" for number in range(20)),
     *LATE_COMERS,
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.client import Client, check_history
+from tests.faults.client import Client, archive_of, check_history
 from tests.faults.conftest import IS_LONG
 from tests.faults.databases import LATE_COMERS, control
 from xmppd import bootstrap
@@ -125,6 +125,22 @@ async def test_logins_that_wait_for_a_table_hold_nobody_up(hearth, database, cli
     for late in await asyncio.gather(*logins):
         assert (await late.request("<query xmlns='jabber:iq:roster'/>")).get("type") == "result"
     print(f"{len(logins)} logins waiting: {len(took)} pings, longest {max(took) * 1000:.0f} ms")
+
+
+async def test_message_whose_sender_left_before_it_was_kept_is_in_both_archives_or_none(
+    hearth, database, client
+):
+    """Its recipient is asked for in the database meanwhile."""
+    juliet, benvolio = await client("juliet"), await client("benvolio")
+    with database.locked("ACCESS EXCLUSIVE", "xmppd_roster"):
+        said = juliet.say("paris")
+        await benvolio.ping()
+        assert control(hearth, "close", jid=juliet.jid)
+        await juliet.is_over()
+    paris = await client("paris")
+    theirs = [row.id for row in await paris.archive()]
+    own = [row.id for row in await archive_of(hearth, "juliet")]
+    assert theirs.count(said) == own.count(said)
 
 
 def test_server_that_vanishes_without_a_word_is_noticed_in_time(database):
