@@ -245,6 +245,25 @@ async def test_row_that_the_database_refuses_holds_nobody_up(monkeypatch, alice,
     await stranger.receives_nothing()
 
 
+async def test_message_that_nobody_keeps_for_its_recipient_is_refused(alice, log_in):
+    """The offline store is full, and the recipient wants no archive; what is refused is in none (XEP-0313 5.1)."""
+    bob = await log_in("bob@example.org/laptop")
+    prefs = "<prefs xmlns='urn:xmpp:mam:2' default='never'><always/><never/></prefs>"
+    await bob.asks(prefs, type="set")
+    await bob.disconnects()
+    with overridden(offline__max_messages=1):
+        for number in range(2):
+            await alice.sends(
+                f"<message to='{bob.bare}' type='chat' id='message-{number}'><body>{number}</body></message>"
+            )
+        refused = await alice.next()
+    assert (refused.get("type"), refused.get("id")) == ("error", "message-1")
+    assert await OfflineMessage.objects.acount() == 1
+    assert len(await rows("alice")) == 1
+    await alice.sends(f"<message to='{bob.bare}' type='chat' id='message-1'><body>1</body></message>")
+    assert await OfflineMessage.objects.acount() == 2  # it may be sent again
+
+
 async def test_message_sent_again_before_its_commit_waits_for_it(monkeypatch, alice, alice_phone, bob):
     """A client that came back on another connection is not told of a message which is still to fail."""
     await bob.is_available()

@@ -153,11 +153,13 @@ class Archive(Module):
         self, problem: Exception | None, job: Job, stanza: Stanza, account: Account, deferred: Deferred
     ) -> None:
         refusal: StanzaError | None = None
-        if problem is not None:
+        if problem is not None or job.is_refused:
             if job.fingerprint is not None:
                 self._recent.discard(job.fingerprint)
                 self._older.discard(job.fingerprint)
             refusal = StanzaError("internal-server-error", "the message could not be kept", type="wait")
+        if job.is_refused:
+            refusal = StanzaError("service-unavailable")  # XEP-0160 2
         for again in self._again.pop(job.fingerprint, ()):
             again.finish(refusal)
         if refusal is not None:

@@ -101,6 +101,7 @@ class Job:
 
     It gets the job, since a function that held it would keep the message until the garbage collector comes.
     `stanza_id` is the element that the recipient gets with the message, now or out of the offline store.
+    `is_refused`: nothing was kept, because the recipient wants no archive and the offline store is full.
     """
 
     copies: Sequence[Copy]
@@ -111,6 +112,7 @@ class Job:
     stanza_id: bytes = b""
     sender: str = ""
     submitted: float = 0.0
+    is_refused: bool = False
 
 
 class Writer:
@@ -273,12 +275,13 @@ _OTHERS = {size: _insert(_ARCHIVE, size, "%s") for size in _CHUNKS}
 def write(batch: Sequence[Job]) -> int:
     """Both archive copies and the offline message of every job, in one transaction; the rows added to the journal."""
     rows: list[Row] = []
-    for job in batch:
-        letter = (job.stanza.decode(), len(job.stanza), job.fingerprint)
-        rows += [copy + letter for copy in job.copies]
     with transaction.atomic():
-        _write_rows(rows)
         _store_offline(batch)
+        for job in batch:
+            if not job.is_refused:
+                letter = (job.stanza.decode(), len(job.stanza), job.fingerprint)
+                rows += [copy + letter for copy in job.copies]
+        _write_rows(rows)
     return len(rows) if connection.vendor == "sqlite" else 0
 
 
@@ -339,6 +342,9 @@ def _store_offline(batch: Sequence[Job]) -> None:
     if not wanted:
         return
     full = {user_id for user_id in {user_id for user_id, _job in wanted} if not offline.has_room(user_id)}
+    is_told = offline.WHEN_FULL.value == "bounce"
+    for user_id, job in wanted:
+        job.is_refused = is_told and user_id in full and not job.stanza_id
     kept = [
         OfflineMessage(
             user_id=user_id,
