@@ -10,6 +10,7 @@ from django.db import DataError, OperationalError
 
 from tests.conversation import settled
 from xmppd.models import ArchivedMessage, OfflineMessage
+from xmppd.modules.archive import Archive
 from xmppd.services import archive
 from xmppd.services.properties import overridden
 
@@ -54,6 +55,19 @@ def test_ids_grow_when_the_clock_goes_back():
     ids = archive.Ids()
     first = ids.next(1_800_000_000.0)
     assert first < ids.next(1_700_000_000.0) < ids.next(1_800_000_001.0)
+
+
+async def test_ids_grow_when_the_clock_goes_back_over_a_restart(server, clock, alice, bob):
+    """A client asks for what is behind the last id that it has."""
+    await bob.is_available()
+    ids = []
+    for _ in range(2):
+        await alice.sends(f"<message to='{bob.bare}' type='chat'><body>x</body></message>")
+        ids.append(int((await bob.next()).find(SID, "stanza-id").get("id")))
+        await server.module(Archive).stop()
+        clock.advance(hours=-1)
+        await server.module(Archive).start()
+    assert ids == sorted(ids)
 
 
 async def test_note_to_self_is_kept_once(alice, alice_phone):

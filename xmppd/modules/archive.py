@@ -28,6 +28,9 @@ from xmppd.services.properties import Setting
 log = logging.getLogger("hearth.archive")
 
 RECENT_SECONDS = 12 * 3600  # a message that is sent again is known for once to twice this time
+MAX_CLOCK_STEP = (
+    24 * 3600
+)  # seconds by which the clock may go back over a restart without a client missing anything
 MAX_RECENT = 50_000  # and as long as no more came since, to twice as many
 
 _BODY = f"{CLIENT}\nbody"
@@ -74,10 +77,10 @@ class Archive(Module):
     )
 
     async def start(self) -> None:
-        self._ids = Ids()
+        now = self.server.clock.time()
+        self._ids = Ids(last=await db(archive.newest, now + MAX_CLOCK_STEP))
         self.preferences: dict[int, Preferences] = {}  # of the users who said something; see mam.py
-        since = self.server.clock.time() - RECENT_SECONDS
-        self._recent = set(await db(archive.recent, since, MAX_RECENT))
+        self._recent = set(await db(archive.recent, now - RECENT_SECONDS, MAX_RECENT))
         self._older: set[int] = set()
         self._next_turn = self.server.tick + RECENT_SECONDS
         # Of messages that are sent again while the first is written.

@@ -48,13 +48,16 @@ SETTLE_SECONDS = 1.0  # without a message, before the journal is emptied
 
 
 class Ids:
-    """64-bit ids that only grow, also when the clock goes back; how far they grow cannot be foretold (XEP-0313 3)."""
+    """64-bit ids that only grow, also when the clock goes back; how far they grow cannot be foretold (XEP-0313 3).
+
+    `last` is the newest of an earlier process.
+    """
 
     __slots__ = ("_last", "_worker")
 
-    def __init__(self, worker: int = 0) -> None:
+    def __init__(self, worker: int = 0, last: int = 0) -> None:
         self._worker = worker << WORKER_SHIFT
-        self._last = 0
+        self._last = last
 
     def next(self, now: float) -> int:
         """An id for this time (seconds since 1970)."""
@@ -335,6 +338,16 @@ def recent(since: float, limit: int) -> list[int]:
     settle()
     rows = ArchivedMessage.objects.filter(id__gte=id_at(since), fingerprint__isnull=False).order_by("-id")
     return [mark for mark in rows.values_list("fingerprint", flat=True)[:limit] if mark is not None]
+
+
+def newest(until: float) -> int:
+    """The newest id, so that those behind a restart go on from it; 0 where there is none.
+
+    One beyond `until` (seconds since 1970) is of a clock that was wrong for long, whose times are not kept up.
+    """
+    settle()
+    ids = ArchivedMessage.objects.filter(id__lt=id_at(until)).order_by("-id").values_list("id", flat=True)
+    return ids.first() or 0
 
 
 def _store_offline(batch: Sequence[Job]) -> None:
