@@ -71,8 +71,15 @@ def test_the_daily_purge_finds_what_was_left(people: tuple[User, User], actor: A
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [(archive_retention.forget, ()), (archive_retention.purge_user, (archive_retention.Limits(0, 1), 0.0))],
+)
 async def test_it_does_not_keep_the_server_from_ending(
-    make_user: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    make_user: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    function: Callable[..., int],
+    arguments: tuple[Any, ...],
 ) -> None:
     """What is left then, the purge of the next start finds."""
 
@@ -93,6 +100,6 @@ async def test_it_does_not_keep_the_server_from_ending(
         return delete(ids)
 
     monkeypatch.setattr(archive_retention, "_delete_ids", delete_and_stop)
-    assert await db.db(archive_retention.forget, user_id) == 3
+    assert await db.db(function, user_id, *arguments) == 3
     ending.join()
     assert await db.db(ArchivedMessage.objects.count) == 4

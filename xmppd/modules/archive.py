@@ -28,9 +28,7 @@ from xmppd.services.properties import Setting
 log = logging.getLogger("hearth.archive")
 
 RECENT_SECONDS = 12 * 3600  # a message that is sent again is known for once to twice this time
-MAX_CLOCK_STEP = (
-    24 * 3600
-)  # seconds by which the clock may go back over a restart without a client missing anything
+MAX_CLOCK_STEP = 24 * 3600  # seconds that the clock may go back over a restart, and ids still grow
 MAX_RECENT = 50_000  # and as long as no more came since, to twice as many
 
 _BODY = f"{CLIENT}\nbody"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from itertools import takewhile
 
 from django.db import DatabaseError, transaction
 from django.db.models import BigIntegerField, Count, Max, Min, QuerySet, Sum
@@ -263,8 +264,9 @@ def _excess_bytes(user_id: int, limits: Limits) -> int:
 
 
 def _delete_oldest(user_id: int, excess: int) -> int:
-    """Delete the oldest until this number of bytes is gone."""
-    return sum(_delete_ids(ids) for ids in _oldest_of(user_id, excess))
+    """Delete the oldest until this number of bytes is gone, or the server ends."""
+    goes_on = takewhile(lambda _ids: not is_stopping(), _oldest_of(user_id, excess))
+    return sum(_delete_ids(ids) for ids in goes_on)
 
 
 def _oldest_of(user_id: int, excess: int) -> Iterator[list[int]]:
