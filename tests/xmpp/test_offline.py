@@ -12,6 +12,7 @@ from tests.conversation import Client, authenticate
 from tests.xmpp.test_mam import ask
 from xmppd.models import OfflineMessage
 from xmppd.services import archive_query
+from xmppd.services.properties import overridden
 
 DELAY = "<delay xmlns='urn:xmpp:delay' from='example.org' stamp='{any}'/>"
 MANAGEMENT = "urn:xmpp:sm:3"
@@ -383,3 +384,28 @@ async def test_client_that_goes_in_between_gets_the_rest_when_it_is_back(
     assert await acknowledges(bob, 80) == [str(number) for number in range(80)]
     await finished(server)
     assert await stored() == 0
+
+
+async def test_client_that_is_gone_keeps_nobody_else_waiting(alice, log_in, monkeypatch):
+    """Its session has as many messages as it may have unacknowledged, and waits; another device is there."""
+    monkeypatch.setattr("xmppd.modules.offline.WAIT_SECONDS", 0.01)
+    with overridden(sm__max_queue=50):
+        phone = await log_in("bob@example.org/phone")
+        await phone.sends("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
+        await phone.next()
+        for number in range(60):
+            await alice.sends(f"<message to='{phone.bare}' type='chat' id='{number}'><body/></message>")
+        phone.connection.receive(b"<presence/>")
+        last = 0
+        while last < 20:
+            got = await phone.next()
+            last = int(got.get("id")) if got.name == "message" else last
+        phone.connection.lost()
+        laptop = await log_in("bob@example.org/laptop")
+        laptop.connection.receive(b"<presence/>")
+        ids = []
+        while "59" not in ids:
+            got = await laptop.next()
+            ids += [got.get("id")] if got.name == "message" else []
+    assert ids == [str(number) for number in range(60 - len(ids), 60)]
+    assert last < 60 - len(ids) <= 50

@@ -116,7 +116,7 @@ class Offline(Module):
                     account.has_offline = True
                     raise
                 if not _can_take(receiver):
-                    receiver = account.best[0] if account.best else None
+                    receiver = next((other for other in account.non_negative if _can_take(other)), None)
         finally:
             self._delivering.discard(account.id)
 
@@ -192,12 +192,22 @@ def has_content(stanza: Stanza) -> bool:
 
 
 def _can_take(session: Session) -> bool:
-    return not is_gone(session) and session.presence is not None and session.priority >= 0
+    return (
+        not is_gone(session)
+        and session.presence is not None
+        and session.priority >= 0
+        and not _gives_way(session)
+    )
+
+
+def _gives_way(session: Session) -> bool:
+    """Whether its client is away, for an hour maybe, and another one is there."""
+    return not session.is_attached and any(other.is_attached for other in session.account.non_negative)
 
 
 async def _acknowledged(session: Session, management: Management) -> None:
     """Wait until half of what may be unacknowledged is free: a session that exceeds it is given up (XEP-0198)."""
-    while not is_gone(session) and (
+    while _can_take(session) and (
         len(management) * 2 > MAX_QUEUED_STANZAS.value or management.queued_bytes * 2 > MAX_QUEUED_BYTES.value
     ):
         await asyncio.sleep(PATIENCE_SECONDS if session.is_attached else WAIT_SECONDS)
