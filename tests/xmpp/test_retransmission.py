@@ -42,7 +42,21 @@ async def test_on_a_new_connection_when_resumption_failed(server, alice, bob, lo
     assert len((await ask(again))[0]) == 1
 
 
-async def test_on_a_resumed_session(server, alice, bob):
+async def test_who_was_told_means_another_one(server, alice, bob, log_in):
+    """A bot may say the same under the same id each time; only what nobody acknowledged is a repetition."""
+    await bob.is_available()
+    await enable(alice)
+    await alice.sends(message(bob.bare))
+    await bob.next()
+    assert await handled(alice) == "1"
+    again = await log_in("alice@example.org/another")
+    await enable(again)
+    await again.sends(message(bob.bare))
+    await bob.receives(f"<message id='{ID}'/>")
+    assert len((await ask(bob))[0]) == 2
+
+
+async def test_resumption_tells(server, alice, bob):
     await bob.is_available()
     previd = await enable(alice)
     await alice.sends(message(bob.bare))
@@ -55,14 +69,29 @@ async def test_on_a_resumed_session(server, alice, bob):
     alice = Client(connection, alice.jid)
     resumed = await alice.next()
     assert (resumed.name, resumed.get("h")) == ("resumed", "1")
-    await alice.sends(message(bob.bare))  # by a client that does not look at h
-    await bob.receives_nothing()
-    assert await handled(alice) == "2"
-    assert len((await ask(bob))[0]) == 1
+    await alice.sends(message(bob.bare))
+    await bob.receives(f"<message id='{ID}'/>")
 
 
-@pytest.mark.parametrize("pause", [{"seconds": 1}, {"hours": 11}])
+async def test_a_stream_does_not_repeat_itself(alice, bob):
+    await bob.is_available()
+    await enable(alice)
+    for _ in range(2):
+        await alice.sends(message(bob.bare))
+        await bob.receives(f"<message id='{ID}'/>")
+    assert len((await ask(bob))[0]) == 2
+
+
+async def test_without_stream_management_nothing_is_sent_again(alice, alice_phone, bob):
+    await bob.is_available()
+    for client in (alice, alice_phone):
+        await client.sends(message(bob.bare))
+        await bob.receives(f"<message from='{client.full}' id='{ID}'/>")
+
+
+@pytest.mark.parametrize("pause", [{"seconds": 1}, {"minutes": 55}])
 async def test_after_a_restart(server, clock, alice, bob, pause):
+    """Nobody knows any more what the client was told; it may repeat itself once."""
     await bob.is_available()
     await alice.sends(message(bob.bare))
     await bob.next()
@@ -72,23 +101,40 @@ async def test_after_a_restart(server, clock, alice, bob, pause):
     await alice.sends(message(bob.bare))
     await bob.receives_nothing()
     assert len((await ask(bob))[0]) == 1
+    await alice.sends(message(bob.bare))
+    await bob.receives(f"<message id='{ID}'/>")
 
 
-async def test_around_midnight(clock, alice, bob):
+async def test_long_before_a_restart(server, clock, alice, bob):
+    await bob.is_available()
+    await alice.sends(message(bob.bare))
+    await bob.next()
+    await server.module(Archive).stop()
+    clock.advance(hours=2)
+    await server.module(Archive).start()
+    await alice.sends(message(bob.bare))
+    await bob.receives(f"<message id='{ID}'/>")
+
+
+async def test_around_midnight(server, clock, alice, bob, log_in):
     await bob.is_available()
     clock.advance(hours=11, minutes=59, seconds=59)
+    await enable(alice)
     await alice.sends(message(bob.bare))
     await bob.next()
     clock.advance(seconds=2)
-    await alice.sends(message(bob.bare))
+    again = await log_in("alice@example.org/another")
+    await again.sends(message(bob.bare))
     await bob.receives_nothing()
     assert len((await ask(bob))[0]) == 1
 
 
 async def test_to_somebody_who_is_away(server, alice, log_in):
     bob = await log_in("bob@example.org/laptop")
-    for _ in range(2):
-        await alice.sends(message(bob.bare))
+    await enable(alice)
+    await alice.sends(message(bob.bare))
+    again = await log_in("alice@example.org/another")
+    await again.sends(message(bob.bare))
     await bob.sends("<presence/>")
     await settled(server)
     await bob.receives(f"<presence from='{bob.full}'/>")

@@ -16,20 +16,22 @@ from xmppd.protocol.errors import StanzaError
 from xmppd.protocol.jid import JID, JIDError
 from xmppd.protocol.namespaces import CHAT_MARKERS, CLIENT, HINTS, RECEIPTS, STANZA_ID
 from xmppd.protocol.stanza import Stanza
+from xmppd.protocol.stream.management import Management
 from xmppd.server.account import Account
 from xmppd.server.deferred import Deferred
 from xmppd.server.module import Module, Xep
-from xmppd.services import archive, offline
+from xmppd.server.session import Session
+from xmppd.services import archive, archive_query, offline
 from xmppd.services.archive import Copy, Ids, Job, Writer, fingerprint
-from xmppd.services.archive_query import Preferences
-from xmppd.services.db import db
+from xmppd.services.db import OUT_OF_REACH, db
+from xmppd.services.db import refusal as database_refusal
 from xmppd.services.properties import Setting
 
 log = logging.getLogger("hearth.archive")
 
-RECENT_SECONDS = 12 * 3600  # a message that is sent again is known for once to twice this time
+RESTART_SECONDS = 3600  # how far back a message that is sent again is known behind a restart
 MAX_CLOCK_STEP = 24 * 3600  # seconds that the clock may go back over a restart, and ids still grow
-MAX_RECENT = 50_000  # and as long as no more came since, to twice as many
+MAX_RECENT = 50_000  # messages; once to twice as many are known when they are sent again
 
 _BODY = f"{CLIENT}\nbody"
 _STANZA_ID = f"{STANZA_ID}\nstanza-id"
@@ -77,10 +79,13 @@ class Archive(Module):
     async def start(self) -> None:
         now = self.server.clock.time()
         self._ids = Ids(last=await db(archive.newest, now + MAX_CLOCK_STEP))
-        self.preferences: dict[int, Preferences] = {}  # of the users who said something; see mam.py
-        self._recent = set(await db(archive.recent, now - RECENT_SECONDS, MAX_RECENT))
-        self._older: set[int] = set()
-        self._next_turn = self.server.tick + RECENT_SECONDS
+        self.preferences = await db(
+            archive_query.all_preferences
+        )  # of the users who said something; see mam.py
+        # Fingerprint -> the stream that a message came over, and its number there.
+        self._recent: dict[int, tuple[Management, int]] = {}
+        self._older: dict[int, tuple[Management, int]] = {}
+        self._of_earlier = set(await db(archive.recent, now - RESTART_SECONDS, MAX_RECENT))
         # Of messages that are sent again while the first is written.
         self._again: dict[int | None, list[Deferred]] = {}
         self._offline: Offline = self.server.module(Offline)
@@ -107,7 +112,7 @@ class Archive(Module):
         copies: list[Copy] = []
         if self.enabled:
             now = self.server.clock.time()
-            sender = self.server.directory.online.get(stanza.from_.bare_str)
+            sender = self.server.directory.in_memory(stanza.from_.bare_str)
             if sender is not None and sender is not account and self._wants(sender, stanza.to):
                 copies.append((self._ids.next(now), sender.id, stanza.to.bare_str, stanza.to.resource))
             if self._wants(account, stanza.from_):
@@ -128,15 +133,15 @@ class Archive(Module):
             self._offline.remove_own_delays(stanza)
         deferred = Deferred()
         mark = fingerprint(stanza.from_.bare_str, stanza.to.full_str, stanza.id, stanza.body)
-        if mark is not None and not self._is_new(mark):
-            stanza.sent_id = -1  # sent again after the connection broke: kept and delivered the first time
+        if mark is not None and self._is_repeated(mark, self.server.router.origin(stanza.from_)):
+            stanza.sent_id = -1  # kept and delivered the first time
             if mark in self._again:
                 self._again[mark].append(deferred)
             else:
                 deferred.finish()
             return deferred
         if mark is not None:
-            self._again[mark] = []
+            self._again.setdefault(mark, [])
         identity, owner_id = copies[-1][:2]
         job = Job(
             copies,
@@ -156,9 +161,9 @@ class Archive(Module):
         refusal: StanzaError | None = None
         if problem is not None or job.is_refused:
             if job.fingerprint is not None:
-                self._recent.discard(job.fingerprint)
-                self._older.discard(job.fingerprint)
-            refusal = StanzaError("internal-server-error", "the message could not be kept", type="wait")
+                self._recent.pop(job.fingerprint, None)
+                self._older.pop(job.fingerprint, None)
+            refusal = _refusal(problem)
         if job.is_refused:
             refusal = StanzaError("service-unavailable")  # XEP-0160 2
         for again in self._again.pop(job.fingerprint, ()):
@@ -188,15 +193,23 @@ class Archive(Module):
         else:
             self.server.spawn(_finish_later(waiting, deferred))
 
-    def _is_new(self, mark: int) -> bool:
-        """Note the fingerprint; False for one that was seen lately."""
-        if mark in self._recent or mark in self._older:
-            return False
-        self._recent.add(mark)
-        if len(self._recent) >= MAX_RECENT or self.server.tick > self._next_turn:
-            self._recent, self._older = set(), self._recent
-            self._next_turn = self.server.tick + RECENT_SECONDS
-        return True
+    def _is_repeated(self, mark: int, session: Session | None) -> bool:
+        """Whether a client sends again what came over a stream that broke before its acknowledgement (XEP-0198 5).
+
+        A stream does not repeat itself, and who was told of a message means another one, though it be the same.
+        """
+        if mark in self._of_earlier:
+            self._of_earlier.discard(mark)  # whether its client was told, the process before this one knew
+            return True
+        management = None if session is None else session.management
+        first = self._recent.get(mark) or self._older.get(mark)
+        if first is not None and first[0] is not management and first[0].told < first[1]:
+            return True
+        if management is not None:
+            self._recent[mark] = (management, management.handled + 1)
+            if len(self._recent) >= MAX_RECENT:
+                self._recent, self._older = {}, self._recent
+        return False
 
     def _remove_forged(self, stanza: Stanza) -> None:
         """XEP-0359 3: nobody but us gives ids in the name of our addresses."""
@@ -218,6 +231,12 @@ class Archive(Module):
 def _stanza_id(account: Account, identity: int) -> bytes:
     """What tells the account under which id it finds the message (XEP-0313 3.5)."""
     return b"<stanza-id xmlns='urn:xmpp:sid:0' by='%b' id='%d'/>" % (account.jid.attr, identity)
+
+
+def _refusal(problem: Exception | None) -> StanzaError:
+    if isinstance(problem, OUT_OF_REACH):
+        return database_refusal(problem)
+    return StanzaError("internal-server-error", "the message could not be kept", type="wait")
 
 
 async def _finish_later(waiting: object, deferred: Deferred) -> None:

@@ -66,7 +66,6 @@ class ArchiveQueries(Module):
 
     async def start(self) -> None:
         self._archive: Archive = self.server.module(Archive)
-        self._archive.preferences = await db(archive_query.all_preferences)
         self.server.problems["archive"] = lambda: self._archive.is_failing
         self._next_purge = self.server.tick
         self.server.sweeps.append(self.purge)

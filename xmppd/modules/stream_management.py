@@ -119,7 +119,7 @@ class StreamManagement(Module):
         """XEP-0198 4: it stood in the queue behind the stanzas that came before, so these are counted."""
         if session.management is None:
             raise StreamError("unsupported-stanza-type")
-        session.connection.send(f"<a xmlns='{NS}' h='{session.management.handled % MODULUS}'/>".encode())
+        session.connection.send(f"<a xmlns='{NS}' h='{session.management.tell()}'/>".encode())
 
     def acknowledged(self, element: Stanza, session: Session) -> None:
         if session.management is None:
@@ -164,7 +164,7 @@ class StreamManagement(Module):
         except StreamError as problem:
             connection.close(problem)
             return
-        reply = f"<resumed xmlns='{NS}' previd='{management.id}' h='{management.handled % MODULUS}'/>"
+        reply = f"<resumed xmlns='{NS}' previd='{management.id}' h='{management.tell()}'/>"
         connection.resume(session, reply.encode())
         self._go_on(session, management)
         connection.after_verb()
@@ -203,7 +203,7 @@ class StreamManagement(Module):
         management.acknowledge(_h(element))
         completion.resume(session)
         completion.then.append(lambda: self._go_on(session, management))
-        return E(NS, "resumed", previd=management.id, h=management.handled % MODULUS)
+        return E(NS, "resumed", previd=management.id, h=management.tell())
 
     def _resumable_by(self, element: Stanza | Element, account: JID | None) -> Session | None:
         session = self._resumable.get(element.attrs.get("previd", ""))
@@ -214,7 +214,7 @@ class StreamManagement(Module):
         owner, management = self._ended.get(element.attrs.get("previd", ""), (None, None))
         if management is None or owner != account:
             return _failed_element("item-not-found")
-        return _failed_element("item-not-found", h=management.handled % MODULUS)
+        return _failed_element("item-not-found", h=management.tell())
 
     def _go_on(self, session: Session, management: Management) -> None:
         """What the client missed."""

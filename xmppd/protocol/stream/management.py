@@ -29,17 +29,24 @@ class Management:
         "queued_bytes",
         "requested_at",
         "seconds",
+        "told",
     )
 
     def __init__(self, identity: str = "", seconds: int = 0) -> None:
         self.id = identity  # '' where the client did not ask for resumption
         self.seconds = seconds  # for how long the session waits for its client
         self.handled = 0
+        self.told = 0  # as many as the client knows to be handled
         self.queued_bytes = 0
         self.requested_at: float | None = None  # when the oldest unanswered <r/> was sent
         self._queue: list[tuple[bytes, float]] = []  # a deque takes 600 bytes before it holds anything
         self._acknowledged = 0  # as the client counts, modulo 2**32
         self._since_request = 0
+
+    def tell(self) -> int:
+        """`h` for the client."""
+        self.told = self.handled
+        return self.handled % MODULUS
 
     @property
     def is_resumable(self) -> bool:
