@@ -233,3 +233,25 @@ async def test_an_archive_that_nobody_writes_to_finds_out_that_it_can_be_written
     await until(lambda: not writer.is_failing)
     await asyncio.to_thread(writer.stop)
     assert await asyncio.to_thread(counts) == (0, 0)
+
+
+async def test_a_database_that_fails_in_the_middle_is_not_asked_for_each(juliet, job, monkeypatch):
+    """Three messages together, of which the first is wrong and the second finds no database: one answer for each."""
+    asked: list[int] = []
+
+    def write(batch: list[Job]) -> int:
+        asked.append(len(batch))
+        if len(batch) > 1 or len(asked) == 2:
+            raise IntegrityError("FOREIGN KEY constraint failed")
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr(archive, "write", write)
+    writer = Writer(asyncio.get_running_loop())
+    writer.start()
+    told: list[Exception | None] = []
+    for body in ("one", "two", "three"):
+        writer.submit(job(juliet, body, lambda job, problem: told.append(problem)))
+    await until(lambda: len(told) == 3)
+    await asyncio.to_thread(writer.stop)
+    assert [type(problem) for problem in told] == [IntegrityError, OperationalError, OperationalError]
+    assert asked == [3, 1, 1]

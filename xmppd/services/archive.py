@@ -196,7 +196,7 @@ class Writer:
                 self._note(None)
                 break
             except (IntegrityError, DataError):  # of one of them: an account was deleted meanwhile
-                problems = [self._write_alone(job) for job in batch]
+                problems = self._write_each(batch)
                 break
             except Exception as problem:  # whatever it is, these messages wait for an answer
                 self._note(problem)
@@ -207,13 +207,21 @@ class Writer:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(_tell, batch, problems)
 
-    def _write_alone(self, job: Job) -> Exception | None:
-        try:
-            if not is_written(job):  # by a commit whose answer was lost
-                self._unsettled += write([job])
-        except Exception as problem:
-            return problem
-        return None
+    def _write_each(self, batch: list[Job]) -> list[Exception | None]:
+        """Each in a transaction of its own. A database that fails in the middle is not asked for all the others."""
+        problems: list[Exception | None] = []
+        for job in batch:
+            problem: Exception | None = None
+            try:
+                if not is_written(job):  # by a commit whose answer was lost
+                    self._unsettled += write([job])
+            except (IntegrityError, DataError) as wrong:
+                problem = wrong
+            except Exception as failure:
+                self._note(failure)
+                return problems + [failure] * (len(batch) - len(problems))
+            problems.append(problem)
+        return problems
 
     def _settle(self) -> None:
         """Later, when it fails now: the journal keeps as well as the archive, and is read with it."""
