@@ -70,7 +70,9 @@ class Setting(Generic[T]):
     type: bool, int, str, float, timedelta, "size" (int, bytes) or list (of str). `minimum` and `maximum`
     bound the number, the duration, the bytes or the length of a list. `restart` says that a change holds only
     after a restart. A `secret` is never shown, logged or audited. `help` is translatable and states the unit;
-    `label` is its title, a short noun phrase. `zero` is the word for a zero that is no amount, such as "never".
+    `label` is its title, a short noun phrase. `zero` is the word for a zero that is no amount, such as "never";
+    with it, 0 is allowed whatever the minimum. `warn` says of (present value, new one) what a person has to know
+    and agree to before the change, or None; only forms and commands ask it.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Setting(Generic[T]):
         secret: bool = False,
         restart: bool = False,
         section: str | None = None,
+        warn: Callable[[T, T], str | None] | None = None,
     ) -> None:
         if type not in TYPES:
             raise TypeError(f"{name}: no setting can be of type {type!r}")
@@ -103,6 +106,7 @@ class Setting(Generic[T]):
         self.choices = [c if isinstance(c, tuple) else (c, c) for c in choices] if choices else None
         self.secret = secret
         self.restart = restart
+        self.warn = warn
         self.section = section or ".".join(
             name.split(".")[:2] if name.count(".") > 1 else name.split(".")[:1]
         )
@@ -147,6 +151,12 @@ class Setting(Generic[T]):
         """The type's name, for forms and JSON: bool int str float timedelta size list."""
         return self.type if isinstance(self.type, str) else str(self.type.__name__)
 
+    def warning(self, new: T) -> str:
+        """What a person has to agree to before `new` takes the place of the present value; '' where nothing."""
+        if self.warn is None or new == self.value:
+            return ""
+        return self.warn(self.value, new) or ""
+
     # Values: Python's in the program, JSON's in the table, text on the command line and in forms.
 
     def clean(self, value: Any) -> T:
@@ -162,6 +172,8 @@ class Setting(Generic[T]):
                     params={"value": wrong[0], "choices": ", ".join(v for v, label in self.choices)},
                 )
         measure = len(value) if isinstance(value, list) else value
+        if self.zero and not measure:
+            return value
         if self.minimum is not None and measure < self.minimum:
             raise ValidationError(
                 _("Must be at least %(limit)s."), params={"limit": self.format_limit(self.minimum)}

@@ -50,6 +50,7 @@ ACTIONS: dict[str, tuple[str | Promise, str]] = {
     "devices-signed-out": (gettext_lazy("Signed out all devices of a user"), "logout"),
     "archive-retention-changed": (gettext_lazy("Changed how long messages stay"), "clock"),
     "archive-exported": (gettext_lazy("Exported messages"), "download"),
+    "archive-purged": (gettext_lazy("Deleted messages beyond the limits"), "trash"),
     "archive-erased": (gettext_lazy("Erased messages"), "trash"),
     "roster-item-removed": (gettext_lazy("Removed a contact"), "minus"),
     "group-created": (gettext_lazy("Created a group"), "group"),
@@ -106,6 +107,10 @@ FIELDS: dict[str, str | Promise] = {
     "keep_days": gettext_lazy("Days in the archive"),
     "keep_bytes": gettext_lazy("Size of the archive"),
     "messages": gettext_lazy("Messages"),
+    "users": gettext_lazy("Users"),
+    "too_old": gettext_lazy("Older than the limit"),
+    "too_much": gettext_lazy("Above the size"),
+    "of_deleted": gettext_lazy("Of deleted accounts"),
     "format": gettext_lazy("Format"),
     "since": gettext_lazy("From day"),
     "until": gettext_lazy("To day"),
@@ -132,6 +137,10 @@ AMOUNTS: dict[str, Callable[[int], str]] = {
     "keep_days": days_text,
     "keep_bytes": size_text,
     "messages": number,
+    "users": number,
+    "too_old": number,
+    "too_much": number,
+    "of_deleted": number,
 }
 # targets and details that are no name or text of anybody's
 TERMS: dict[str, str | Promise] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -50,8 +51,10 @@ class AmountWidget(forms.MultiWidget):
         """Base units (seconds, bytes) in the largest unit that leaves a whole number."""
         if value is None:
             return [None, self.empty_unit]
+        if not value:
+            return [0, self.empty_unit]
         for unit in reversed(self.units):
-            if value and (value / float(unit)) == int(value / float(unit)):
+            if (value / float(unit)) == int(value / float(unit)):
                 return [int(value / float(unit)), unit]
         return [f"{value:g}", "1"]
 
@@ -80,10 +83,11 @@ class AmountField(forms.MultiValueField):
 class SettingForm(forms.Form):
     """Field `value`; after is_valid() `cleaned_data["value"]` is what the registry takes.
 
-    `understood` appears where a dangerous value is chosen anew: the caution is shown first.
+    `understood` appears where a dangerous value is chosen anew: the caution is shown first. It names the value, so
+    that who changes it once more is asked once more.
     """
 
-    understood = forms.BooleanField(required=False, widget=forms.HiddenInput)
+    understood = forms.CharField(required=False, widget=forms.HiddenInput)
 
     def __init__(self, setting: Setting[Any], data: Any = None, *, request: HttpRequest) -> None:
         self.setting = setting
@@ -108,12 +112,19 @@ class SettingForm(forms.Form):
             self.caution = caution
         elif data["value"] != self.setting.value:
             self.caution = exclusion.exclusion(self.request, self.setting, data["value"])
+        if self.caution is None and (text := self.setting.warning(data["value"])):
+            self.caution = Caution(self.setting.name, bool, _("This cannot be taken back"), text)
         return data
+
+    @property
+    def consent(self) -> str:
+        """What a person agrees to who saves again: this value and no other."""
+        return json.dumps(self.setting.to_json(self.cleaned_data["value"]))
 
     @property
     def needs_consent(self) -> bool:
         """Whether the value is dangerous and nobody has said that it is meant."""
-        return self.caution is not None and not self.cleaned_data.get("understood")
+        return self.caution is not None and self.cleaned_data.get("understood") != self.consent
 
     def _convert(self, value: Any) -> Any:
         """What the control gave -> the registry's type, checked against its limits."""
@@ -167,7 +178,7 @@ def _field(setting: Setting[Any]) -> forms.Field:
         units = TIME_UNITS if _has_fractions(setting) else TIME_UNITS[1:]
         field = AmountField(units, is_whole=False)
     elif kind == "size":
-        field = AmountField(SIZE_UNITS, is_whole=False)
+        field = AmountField(SIZE_UNITS, is_whole=False, empty_unit="1048576")
     elif kind == "int":
         field = forms.IntegerField()
         _bound(field.widget, setting)
@@ -186,7 +197,8 @@ def _field(setting: Setting[Any]) -> forms.Field:
 
 
 def _bound(widget: forms.Widget, setting: Setting[Any]) -> None:
-    for name, limit in (("min", setting.minimum), ("max", setting.maximum)):
+    minimum = 0 if setting.zero and setting.minimum is not None else setting.minimum
+    for name, limit in (("min", minimum), ("max", setting.maximum)):
         if limit is not None:
             widget.attrs[name] = str(limit)
 

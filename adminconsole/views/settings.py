@@ -169,6 +169,7 @@ def setting_reset(request: HttpRequest, name: str) -> HttpResponse:
                 _("Now: %(value)s") % {"value": row.shown or _("empty")},
                 _("Default: %(value)s") % {"value": row.default or _("empty")},
                 *([f"{shut_out.title}. {shut_out.text}"] if shut_out else []),
+                *filter(None, [setting.warning(setting.default)]),
                 *([_("The change holds after a restart of the server.")] if setting.restart else []),
             ],
             "icon_name": "undo",

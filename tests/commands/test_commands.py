@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 
 from accounts import credentials, registry, services
 from accounts.models import AuditEntry, Domain, Group, User
+from tests.archived import keep
 from xmppd.bus.messages import UserCreated, UserDeleted
 from xmppd.services import live, properties, setup
 
@@ -219,6 +220,38 @@ def test_settings_refuse_in_one_line():
         run("settings", "set", "security.login.window", "soon")
     with pytest.raises(CommandError, match="at most 1 day"):
         run("settings", "set", "security.login.window", "2 days")
+
+
+def test_setting_that_deletes_messages_is_changed_only_when_meant(make_user, types):
+    keep(make_user("alice"), "old", days_ago=40)
+    types("")
+    with pytest.raises(CommandError, match="--yes"):
+        run("settings", "set", "archive.keep_days", "30")
+    assert properties.get("archive.keep_days") == 0
+    said = run("settings", "set", "archive.keep_days", "30", "--yes")
+    assert "warning: Within a day, 1 message of 1 user will be deleted for good." in said
+    assert properties.get("archive.keep_days") == 30
+    assert "warning" not in run("settings", "set", "archive.keep_days", "50")
+    assert "warning" not in run("settings", "reset", "archive.keep_days")
+
+
+@pytest.mark.parametrize(("answer", "value"), [("yes", 30), ("", 0), ("y", 0)])
+def test_setting_that_deletes_messages_asks_on_a_terminal(make_user, monkeypatch, answer, value):
+    keep(make_user("alice"), "old", days_ago=40)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda question: answer)
+    if value:
+        run("settings", "set", "archive.keep_days", "30")
+    else:
+        with pytest.raises(CommandError, match="Nothing was changed"):
+            run("settings", "set", "archive.keep_days", "30")
+    assert properties.get("archive.keep_days") == value
+
+
+@pytest.mark.parametrize("text", ["1", "1023 KiB", "2 TiB", "-1"])
+def test_setting_of_an_absurd_size_is_refused(text):
+    with pytest.raises(CommandError, match=r"Must be at|not a size"):
+        run("settings", "set", "archive.keep_size", text)
 
 
 def test_setting_that_waits_for_a_start_says_so(monkeypatch):

@@ -16,8 +16,8 @@ pytestmark = pytest.mark.django_db(transaction=True)  # a setting holds when it 
 AWAY = {"REMOTE_ADDR": "192.0.2.7"}
 
 
-def save(client: Client, name: str, value: str, *, understood: bool = False, **extra: Any) -> str:
-    data = {"value": value} | ({"understood": "on"} if understood else {})
+def save(client: Client, name: str, value: str, *, understood: str = "", **extra: Any) -> str:
+    data = {"value": value} | ({"understood": understood} if understood else {})
     response = client.post(f"/settings/{name}/", data, **extra)
     return "saved" if response.status_code == 302 else response.content.decode()
 
@@ -28,7 +28,7 @@ def test_localhost_only_from_elsewhere_asks_first(owner_client: Client) -> None:
     assert "192.0.2.7" in html
     assert "Save anyway" in html
     assert not LOCALHOST_ONLY.value
-    assert save(owner_client, "console.localhost_only", "on", understood=True, **AWAY) == "saved"
+    assert save(owner_client, "console.localhost_only", "on", understood="true", **AWAY) == "saved"
     assert LOCALHOST_ONLY.value
 
 
@@ -48,8 +48,9 @@ def test_a_host_name_in_use_is_not_dropped_unasked(owner_client: Client, actor: 
     html = save(owner_client, hosts.ALLOWED_HOSTS.name, "other.example.net", **name)
     assert "You have opened the console as admin.example.net" in html
     assert hosts.ALLOWED_HOSTS.value == ["admin.example.net"]
+    meant = '["other.example.net"]'
     assert (
-        save(owner_client, hosts.ALLOWED_HOSTS.name, "other.example.net", understood=True, **name) == "saved"
+        save(owner_client, hosts.ALLOWED_HOSTS.name, "other.example.net", understood=meant, **name) == "saved"
     )
     # Who came by an address or by localhost is not concerned.
     assert save(owner_client, hosts.ALLOWED_HOSTS.name, "third.example.net") == "saved"

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import pytest
 from django.test import Client as Browser
 from django.utils.html import escape
 
-from accounts.models import AuditEntry, Property
+from accounts.models import AuditEntry, Property, User
 from adminconsole import cautions
 from adminconsole.views.settings import _discover
+from tests.archived import bodies, keep
 from xmppd.services import properties
 from xmppd.services.properties import Setting
 
@@ -246,7 +249,7 @@ def test_a_dangerous_value_is_stored_only_when_meant(owner_client: Browser) -> N
     html = html_of(save(owner_client, "c2s.tls", value="optional"))
     assert "Save anyway" in html
     assert properties.get("c2s.tls") == "required"
-    html = html_of(save(owner_client, "c2s.tls", value="optional", understood="on"))
+    html = html_of(save(owner_client, "c2s.tls", value="optional", understood='"optional"'))
     assert properties.get("c2s.tls") == "optional"
     assert "Encryption is optional" in html
     assert "Encryption is optional" in html_of(owner_client.get("/"))
@@ -258,6 +261,60 @@ def test_a_dangerous_value_that_holds_already_is_not_asked_about_again(
     properties.set_value("c2s.idle_timeout", "3 hours", actor=actor)
     save(owner_client, "c2s.idle_timeout", value_0="4", value_1="3600")
     assert properties.get("c2s.idle_timeout") == timedelta(hours=4)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "typo"),
+    [
+        ("archive.keep_days", {"value": "30"}, {"value": "3"}),
+        (
+            "archive.keep_size",
+            {"value_0": "1", "value_1": "1048576"},
+            {"value_0": "1.5", "value_1": "1048576"},
+        ),
+    ],
+)
+def test_what_deletes_messages_is_asked_about_with_their_number(
+    owner_client: Browser, make_user: Any, name: str, data: dict[str, str], typo: dict[str, str]
+) -> None:
+    for username in ("juliet", "romeo"):
+        user = make_user(username)
+        for days in (90, 60, 40):
+            keep(user, "x" * 600_000, days_ago=days)
+        keep(user, "new")
+    said = {"archive.keep_days": "6 messages", "archive.keep_size": "4 messages"}[name]
+    html = html_of(save(owner_client, name, **data))
+    assert f"Within a day, {said} of 2 users will be deleted for good." in html
+    assert "Save again to confirm." in html
+    assert properties.get(name) == 0
+    understood = unescape(re.findall('name="understood" value="([^"]*)"', html)[0])
+    # Who types another value then is asked again.
+    assert "deleted for good" in html_of(save(owner_client, name, **typo, understood=understood))
+    assert properties.get(name) == 0
+    html_of(save(owner_client, name, **data, understood=understood))
+    value = properties.get(name)
+    assert value > 0
+    for user in User.objects.filter(username__in=("juliet", "romeo")):
+        assert len(bodies(user)) == 4  # the sweep deletes
+    # Nothing is lost by a longer limit, and none by the default.
+    assert "understood" not in html_of(owner_client.get(f"/settings/{name}/reset/"))
+    html_of(save(owner_client, name, **({"value": "400"} if "value" in data else {**data, "value_0": "9"})))
+    assert properties.get(name) > value
+
+
+@pytest.mark.parametrize(
+    ("number", "unit", "text"),
+    [("1023", "1024", "Must be at least 1 MiB."), ("1025", "1073741824", "Must be at most 1 TiB.")],
+)
+def test_an_archive_of_a_few_bytes_is_a_mistake(
+    owner_client: Browser, number: str, unit: str, text: str
+) -> None:
+    assert text in html_of(save(owner_client, "archive.keep_size", value_0=number, value_1=unit), 422)
+    html = html_of(owner_client.get("/settings/archive.keep_size/"))
+    assert "From 1 MiB to 1 TiB. 0 means: no limit." in html
+    assert '<option value="1048576" selected>MiB</option>' in html
+    save(owner_client, "archive.keep_size", value_0="0", value_1="1")
+    assert properties.get("archive.keep_size") == 0
 
 
 def test_every_caution_is_about_a_setting_and_not_about_its_default() -> None:

@@ -29,6 +29,12 @@ PEER = "romeo@example.org"
 NAMES = {"m": "urn:xmpp:pie:0#mam", "r": "urn:xmpp:mam:2", "f": "urn:xmpp:forward:0", "c": "jabber:client"}
 
 
+@pytest.fixture(autouse=True)
+def small_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits that a few messages reach."""
+    monkeypatch.setattr(archive_retention.KEEP_BYTES, "minimum", 0)
+
+
 @pytest.fixture
 def juliet(make_user: Callable[..., Any]) -> User:
     return make_user("juliet")
@@ -88,6 +94,83 @@ def test_the_oldest_go_where_there_is_too_much(
         assert purge() == 5
     assert bodies(juliet) == ["5", "6", "7", "8", "9"]
     assert bodies(nurse) == ["short"]
+
+
+def test_what_a_limit_would_delete_is_told_before(juliet: User, nurse: User, actor: Actor) -> None:
+    """The very messages that the sweep deletes then; a user's own limit counts instead."""
+    for number in range(10):
+        keep(juliet, f"{number}", days_ago=10 - number)
+        keep(nurse, f"{number}", days_ago=10 - number)
+    keep(nurse, "long " * 50, days_ago=0.1)
+    size = archive_retention.usage(juliet.pk).bytes // 2
+    assert archive_retention.count_older(5, time.time()) == (12, 2)
+    number, users = archive_retention.count_beyond(size)
+    assert users == 2
+    archive_retention.set_retention(nurse, days=None, bytes=0, actor=actor)
+    assert archive_retention.count_beyond(size) == (5, 1)
+    archive_retention.set_retention(nurse, days=None, bytes=None, actor=actor)
+    with overridden(archive__keep_size=size):
+        assert purge() == number
+    archive_retention.set_retention(juliet, days=0, bytes=None, actor=actor)
+    left = len(bodies(nurse))
+    assert archive_retention.count_older(1, time.time()) == (left - 1, 1)
+    with overridden(archive__keep_days=1):
+        assert purge() == left - 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "is_lower"), [(0, 5, True), (30, 5, True), (5, 5, False), (3, 5, False), (5, 0, False)]
+)
+def test_only_a_lower_limit_deletes(juliet: User, old: int, new: int, is_lower: bool) -> None:
+    keep(juliet, "old", days_ago=100)
+    wanted = "Within a day, 1 message of 1 user will be deleted for good." if is_lower else ""
+    for setting, unit in ((archive_retention.KEEP_DAYS, 1), (archive_retention.KEEP_BYTES, 10)):
+        with overridden(**{setting.name.replace(".", "__"): old * unit}):
+            assert setting.warning(new * unit) == wanted
+            assert setting.warning(1000) == ""  # keeps all there is
+
+
+def test_a_sweep_that_deletes_is_in_log_and_audit(
+    juliet: User, nurse: User, actor: Actor, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "hearth.archive")
+    for user, days in itertools.product((juliet, nurse), (40, 2, 1)):
+        keep(user, "x", days_ago=days)
+    size = archive_retention.usage(nurse.pk).bytes
+    archive_retention.set_retention(nurse, days=None, bytes=size // 3, actor=actor)
+    keep(juliet, "y", days_ago=50)
+    caplog.clear()
+    AuditEntry.objects.all().delete()
+    with overridden(archive__keep_days=30):
+        assert purge() == 2
+        assert purge() == 0
+    (line,) = caplog.messages
+    assert line == "archive-purged messages=2 users=1 reason=too_old:2"
+    entry = AuditEntry.objects.get()
+    assert (entry.actor, entry.door, entry.action) == ("server", "system", "archive-purged")
+    assert entry.after == {"messages": 2, "users": 1, "too_old": 2}
+    for days in (40, 0.5):
+        keep(nurse, "z", days_ago=days)
+    with overridden(archive__keep_days=30):
+        assert purge() == 2
+    assert caplog.messages[-1] == "archive-purged messages=2 users=1 reason=too_old:1,too_much:1"
+
+
+def test_a_sweep_that_breaks_off_tells_what_it_deleted(juliet: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive_retention, "CHUNK", 2)
+    for days in (40, 41, 42):
+        keep(juliet, "x", days_ago=days)
+    delete = archive_retention._delete_ids
+
+    def once(ids: list[int]) -> int:
+        if len(ids) < 2:
+            raise OperationalError("database or disk is full")
+        return delete(ids)
+
+    monkeypatch.setattr(archive_retention, "_delete_ids", once)
+    with overridden(archive__keep_days=30), pytest.raises(OperationalError):
+        purge()
+    assert AuditEntry.objects.get(action="archive-purged").after["messages"] == 2
 
 
 # --- a user's own limits

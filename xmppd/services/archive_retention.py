@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from itertools import takewhile
 
 from django.db import DatabaseError, transaction
-from django.db.models import BigIntegerField, Count, Max, Min, QuerySet, Sum
+from django.db.models import BigIntegerField, Count, F, Max, Min, QuerySet, RowRange, Sum, Window
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from accounts import audit
 from accounts.audit import Actor
@@ -25,7 +26,33 @@ from xmppd.services.archive_query import MAX_ID, NOBODY, Query, in_order, matchi
 from xmppd.services.db import is_stopping
 from xmppd.services.properties import Setting
 
+log = logging.getLogger("hearth.archive")
+
 MAX_DAYS = 36_500
+MIN_BYTES = 1024**2  # below it a server would keep next to nothing: a unit that was mistaken
+MAX_BYTES = 1024**4
+
+
+def _warn_of_days(old: int, new: int) -> str | None:
+    return _warn_of(count_older(new, time.time())) if new and (not old or new < old) else None
+
+
+def _warn_of_size(old: int, new: int) -> str | None:
+    return _warn_of(count_beyond(new)) if new and (not old or new < old) else None
+
+
+def _warn_of(found: tuple[int, int]) -> str | None:
+    number, users = found
+    if not number:
+        return None
+    messages_text = ngettext("%(n)d message", "%(n)d messages", number) % {"n": number}
+    users_text = ngettext("%(n)d user", "%(n)d users", users) % {"n": users}
+    return _("Within a day, %(messages)s of %(users)s will be deleted for good.") % {
+        "messages": messages_text,
+        "users": users_text,
+    }
+
+
 KEEP_DAYS = Setting(
     "archive.keep_days",
     int,
@@ -38,6 +65,7 @@ KEEP_DAYS = Setting(
     zero=gettext_lazy("for ever"),
     minimum=0,
     maximum=MAX_DAYS,
+    warn=_warn_of_days,
 )
 KEEP_BYTES = Setting(
     "archive.keep_size",
@@ -49,7 +77,9 @@ KEEP_BYTES = Setting(
     ),
     label=gettext_lazy("Size of the archive per user"),
     zero=gettext_lazy("no limit"),
-    minimum=0,
+    minimum=MIN_BYTES,
+    maximum=MAX_BYTES,
+    warn=_warn_of_size,
 )
 CHUNK = 500  # rows deleted in one transaction
 MAX_PAUSE_SECONDS = 0.05  # between two of them
@@ -167,7 +197,60 @@ def count_excess(user_id: int, limits: Limits, now: float) -> int:
     return number
 
 
+def count_older(days: int, now: float) -> tuple[int, int]:
+    """How many messages of how many users a server-wide limit of days would delete: of those without one of their
+    own.
+    """
+    settle()
+    others = ArchivePreferences.objects.exclude(keep_days=None).values("user_id")
+    return _count(messages().filter(id__lt=_oldest(days, now)).exclude(user_id__in=others))
+
+
+def count_beyond(size: int) -> tuple[int, int]:
+    """The same of a limit of bytes for each user."""
+    settle()
+    others = ArchivePreferences.objects.exclude(keep_bytes=None).values("user_id")
+    # A message goes when it and the newer ones are more than may stay: read from the index that has the sizes.
+    with_newer = Window(
+        Sum("size", output_field=BigIntegerField()),
+        partition_by=F("user_id"),
+        order_by="-id",
+        frame=RowRange(start=None, end=0),
+    )
+    return _count(
+        messages().exclude(user_id__in=others).annotate(with_newer=with_newer).filter(with_newer__gt=size)
+    )
+
+
+def _count(found: QuerySet[ArchivedMessage]) -> tuple[int, int]:
+    row = found.aggregate(number=Count("id"), users=Count("user_id", distinct=True))
+    return row["number"], row["users"]
+
+
 # --- deleting
+
+
+@dataclass
+class Purged:
+    """What a sweep deleted: how many messages for which reason, and of whom."""
+
+    too_old: int = 0
+    too_much: int = 0
+    of_deleted: int = 0
+    users: set[int] = field(default_factory=set)
+
+    @property
+    def messages(self) -> int:
+        return self.too_old + self.too_much + self.of_deleted
+
+    def tell(self) -> None:
+        """In the log first: what ended the sweep half-way may be the database."""
+        reasons = {"too_old": self.too_old, "too_much": self.too_much, "of_deleted": self.of_deleted}
+        counts = {name: number for name, number in reasons.items() if number}
+        reason = ",".join(f"{name}:{number}" for name, number in counts.items())
+        log.info("archive-purged messages=%d users=%d reason=%s", self.messages, len(self.users), reason)
+        facts = {"messages": self.messages, "users": len(self.users), **counts}
+        audit.record(audit.SYSTEM, "archive-purged", after=facts)
 
 
 def forget(user_id: int) -> int:
@@ -192,8 +275,18 @@ def _owners() -> Iterator[int]:
 
 def purge(now: float) -> int:
     """Delete what is older or more than may be kept, the user's own limits first, and what deleted accounts left; the
-    number of messages.
+    number of messages. Log and audit tell it.
     """
+    purged = Purged()
+    try:
+        _purge(now, purged)
+    finally:  # a database that fails half-way has deleted the first half
+        if purged.messages:
+            purged.tell()
+    return purged.messages
+
+
+def _purge(now: float, purged: Purged) -> None:
     settle()
     # Accounts are read behind the archives: one that was made meanwhile has none of these.
     owners = set(_owners())
@@ -204,32 +297,40 @@ def purge(now: float) -> int:
             keep_days=None, keep_bytes=None
         ).values_list("user_id", "keep_days", "keep_bytes")
     }
-    deleted = sum(forget(owner) for owner in sorted(gone))
+    for owner in sorted(gone):
+        for number in _delete(in_order(messages(owner)), purged.users):
+            purged.of_deleted += number
     if KEEP_DAYS.value:
         others = ArchivePreferences.objects.exclude(keep_days=None).values("user_id")
         old = messages().filter(id__lt=_oldest(KEEP_DAYS.value, now)).exclude(user_id__in=others)
-        deleted += sum(_delete(old.order_by("id")))
+        for number in _delete(old.order_by("id"), purged.users):
+            purged.too_old += number
     for user_id, limits in own.items():
-        deleted += purge_user(user_id, limits.effective, now)
+        _purge_user(user_id, limits.effective, now, purged)
     if KEEP_BYTES.value:
         # Django holds the sum to be of the column's 32 bits, and finds nothing beyond them, unless told.
         total = Sum("size", output_field=BigIntegerField())
         sizes = messages().values_list("user_id").annotate(total=total).filter(total__gt=KEEP_BYTES.value)
         for user_id, size in list(sizes):
             if user_id not in own:
-                deleted += _delete_oldest(user_id, size - KEEP_BYTES.value)
-    return deleted
+                _delete_oldest(user_id, size - KEEP_BYTES.value, purged)
 
 
 def purge_user(user_id: int, limits: Limits, now: float) -> int:
     """Delete what these limits do not keep of one archive; the number of messages."""
     settle()
-    deleted = 0
+    purged = Purged()
+    _purge_user(user_id, limits, now, purged)
+    return purged.messages
+
+
+def _purge_user(user_id: int, limits: Limits, now: float, purged: Purged) -> None:
     if limits.days:
-        deleted += sum(_delete(in_order(messages(user_id).filter(id__lt=_oldest(limits.days, now)))))
+        old = messages(user_id).filter(id__lt=_oldest(limits.days, now))
+        for number in _delete(in_order(old), purged.users):
+            purged.too_old += number
     if limits.bytes:
-        deleted += _delete_oldest(user_id, _excess_bytes(user_id, limits))
-    return deleted
+        _delete_oldest(user_id, _excess_bytes(user_id, limits), purged)
 
 
 def erase(user: User, *, actor: Actor, before: date | None = None, peer: str = "") -> int:
@@ -263,10 +364,11 @@ def _excess_bytes(user_id: int, limits: Limits) -> int:
     return (messages(user_id).aggregate(bytes=Sum("size"))["bytes"] or 0) - limits.bytes
 
 
-def _delete_oldest(user_id: int, excess: int) -> int:
+def _delete_oldest(user_id: int, excess: int, purged: Purged) -> None:
     """Delete the oldest until this number of bytes is gone, or the server ends."""
-    goes_on = takewhile(lambda _ids: not is_stopping(), _oldest_of(user_id, excess))
-    return sum(_delete_ids(ids) for ids in goes_on)
+    for ids in takewhile(lambda _ids: not is_stopping(), _oldest_of(user_id, excess)):
+        purged.too_much += _delete_ids(ids)
+        purged.users.add(user_id)
 
 
 def _oldest_of(user_id: int, excess: int) -> Iterator[list[int]]:
@@ -286,12 +388,20 @@ def _oldest_of(user_id: int, excess: int) -> Iterator[list[int]]:
         yield ids
 
 
-def _delete(found: QuerySet[ArchivedMessage]) -> Iterator[int]:
-    """Delete what is found, in its order; the number of rows of each transaction. It ends when the server does."""
+def _delete(found: QuerySet[ArchivedMessage], users: set[int] | None = None) -> Iterator[int]:
+    """Delete what is found, in its order; the number of rows of each transaction. It ends when the server does.
+
+    Whose messages they were is added to `users`.
+    """
     last = -1
-    while not is_stopping() and (ids := list(found.filter(id__gt=last).values_list("id", flat=True)[:CHUNK])):
-        last = ids[-1]
-        yield _delete_ids(ids)
+    while not is_stopping() and (
+        rows := list(found.filter(id__gt=last).values_list("id", "user_id")[:CHUNK])
+    ):
+        last = rows[-1][0]
+        number = _delete_ids([identity for identity, _owner in rows])
+        if users is not None:
+            users.update(owner for _id, owner in rows)
+        yield number
 
 
 def _delete_ids(ids: list[int]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 from unicodedata import east_asian_width
 
@@ -32,6 +33,8 @@ class Command(HearthCommand):
         change.add_argument("value", metavar="VALUE")
         reset = actions.add_parser("reset", help=_("let the default hold again"))
         reset.add_argument("key", metavar="KEY")
+        for each in (change, reset):
+            each.add_argument("--yes", action="store_true", help=_("do not ask"))
 
     def handle(self, *args: Any, **options: Any) -> None:
         properties.discover()
@@ -62,13 +65,30 @@ class Command(HearthCommand):
 
     def _set(self, options: dict[str, Any]) -> None:
         setting = _find(options["key"])
-        properties.set_value(setting.name, options["value"], actor=cli_actor())
+        value = setting.parse(options["value"])
+        self._agree(setting, value, options)
+        properties.set_value(setting.name, value, actor=cli_actor())
         self._tell(setting)
 
     def _reset(self, options: dict[str, Any]) -> None:
         setting = _find(options["key"])
+        self._agree(setting, setting.default, options)
         properties.reset(setting.name, actor=cli_actor())
         self._tell(setting)
+
+    def _agree(self, setting: Setting[Any], value: Any, options: dict[str, Any]) -> None:
+        """Say what the change brings that a person has to know; CommandError unless it is meant."""
+        text = setting.warning(value)
+        if not text:
+            return
+        self.warn(text)
+        if options["yes"]:
+            return
+        if not sys.stdin.isatty():
+            raise CommandError(_("Nothing was changed. Add --yes if this is meant."))
+        word = _("yes")
+        if input(_("Type “%(word)s” to go on: ") % {"word": word}).strip().casefold() != word.casefold():
+            raise CommandError(_("Nothing was changed."))
 
     def _tell(self, setting: Setting[Any]) -> None:
         self.stdout.write(f"{setting.name} = {setting.display()}")
