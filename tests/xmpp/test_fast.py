@@ -350,3 +350,12 @@ async def test_account_is_written_while_a_token_logs_in(server, new_user, monkey
 
     monkeypatch.setattr(devices, "tokens", then_renamed)
     assert "<success" in await comes_back(server, token, fast(count=1), bind())
+
+
+async def test_a_login_gets_one_token(server):
+    """Each element is asked once, however often it stands there."""
+    wire = Wire2(server)
+    answer = await wire.logs_in(PLAIN, USER_AGENT, *[wants()] * 5)
+    await settled(server)
+    assert answer.count("<token ") == 1
+    assert await DeviceToken.objects.acount() == 1

@@ -86,7 +86,10 @@ class Completion:
     async def run(self) -> None:
         connection = self.connection
         try:
-            answers = [await self._ask(element) for element in self.request.inline]
+            asked = {
+                element.tag: element for element in reversed(self.request.inline)
+            }  # one of a kind, the first
+            answers = [await self._ask(element) for element in reversed(asked.values())]
             problem = await self._refresh()
         except OUT_OF_REACH:  # the log says so once for all
             problem = SASLError("temporary-auth-failure")
