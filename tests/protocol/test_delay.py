@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmppd.protocol.delay import delay, format_datetime, parse_datetime, stamp_of
+from xmppd.protocol.delay import delay, format_datetime, parse_datetime, stamp_of, stamped
 from xmppd.protocol.element import E
 from xmppd.protocol.jid import JID
 from xmppd.protocol.namespaces import CLIENT, DELAY
@@ -70,3 +70,28 @@ def test_delay_is_written_and_found():
     assert stamp_of(E(CLIENT, "message", element)) == MOON
     assert stamp_of(E(CLIENT, "message")) is None
     assert stamp_of(E(CLIENT, "message", E(DELAY, "delay", stamp="yesterday"))) is None
+
+
+STAMP = "<delay xmlns='urn:xmpp:delay' stamp='1969-07-21T02:56:15Z' from='example.org'/>"
+OTHERS = "<delay xmlns='urn:xmpp:delay' stamp='2002-01-01T00:00:00Z' from='far.example'/>"
+FORWARDED = f"<forwarded xmlns='urn:xmpp:forward:0'>{STAMP}<message xmlns='jabber:client'/></forwarded>"
+
+
+@pytest.mark.parametrize(
+    ("letter", "expected"),
+    [
+        ("<message from='a@b' to='c@d'/>", f"<message from='a@b' to='c@d'>{STAMP}</message>"),
+        ("<presence from='a@b' to='c@d'/>", f"<presence from='a@b' to='c@d'>{STAMP}</presence>"),
+        (
+            "<presence from='a@b'><show>away</show></presence>",
+            f"<presence from='a@b'><show>away</show>{STAMP}</presence>",
+        ),
+        (f"<message from='a@b'><x/>{OTHERS}</message>", f"<message from='a@b'><x/>{OTHERS}{STAMP}</message>"),
+        (f"<message from='a@b'>{FORWARDED}</message>", f"<message from='a@b'>{FORWARDED}{STAMP}</message>"),
+        (f"<message from='a@b'>{STAMP}<x/></message>", f"<message from='a@b'>{STAMP}<x/></message>"),
+        ("<iq from='a@b' type='result' id='1'/>", "<iq from='a@b' type='result' id='1'/>"),
+    ],
+)
+def test_written_stanza_is_stamped_once(letter, expected):
+    """By whoever held it back: a stamp of another server, or inside what is forwarded, says nothing of that."""
+    assert stamped(letter.encode(), MOON, JID.parse("example.org"), {"example.org"}) == expected.encode()

@@ -99,13 +99,39 @@ async def test_unavailable_presence_waits_too(alice, phone):
     await phone.receives_nothing()
 
 
-async def test_of_chat_states_the_last_one_comes(alice, phone):
-    for state in (COMPOSING, PAUSED, COMPOSING, PAUSED):
+async def test_chat_states_are_dropped(alice, phone):
+    """Who types now is of no use an hour later, not even beside a message that wakes the client."""
+    for state in (COMPOSING, PAUSED, COMPOSING):
         await alice.sends(f"<message to='{phone.bare}' type='chat'>{state}<thread>t</thread></message>")
-    assert waits_for(phone)
+    await alice.sends(f"<message to='{phone.bare}' type='chat' id='m'><body>hi</body>{COMPOSING}</message>")
+    await phone.receives(f"<message id='m'><body>hi</body>{COMPOSING}</message>")
+    await alice.sends(f"<message to='{phone.bare}' type='chat'>{PAUSED}</message>")
     await active(phone)
-    await phone.receives(f"<message from='{alice.full}'>{PAUSED}</message>")
     await phone.receives_nothing()
+
+
+async def test_chat_states_wake_nobody_however_much_waits(alice, phone):
+    await active(phone)
+    with overridden(csi__max_queue=1):
+        await inactive(phone)
+        await alice.sends(f"<message to='{phone.bare}' id='1'>{READ}</message>")
+        await alice.sends(f"<message to='{phone.bare}' type='chat'>{COMPOSING}</message>")
+    assert waits_for(phone)
+
+
+async def test_what_waited_for_long_bears_the_time_at_which_it_came(alice, phone, clock):
+    """XEP-0203; what came just now bears none."""
+    stamp = "<delay xmlns='urn:xmpp:delay' from='example.org' stamp='2026-01-01T12:00:00Z'/>"
+    await shows(alice, "away")
+    await alice.sends(f"<message to='{phone.bare}' id='r'>{READ}</message>")
+    clock.advance(seconds=40)
+    alice.server.sweep()
+    await alice.sends(f"<message to='{phone.bare}' id='late'>{READ}</message>")
+    await active(phone)
+    await phone.receives(f"<presence from='{alice.full}'><show>away</show>{stamp}</presence>")
+    await phone.receives(f"<message id='r'>{READ}{stamp}</message>")
+    (late,) = [got for got in phone.connection.received if got.get("id") == "late"]
+    assert late.find("urn:xmpp:delay", "delay") is None
 
 
 async def test_receipts_and_markers_wait_in_order(alice, phone):
@@ -155,7 +181,7 @@ async def test_copies_wait_as_what_they_carry(alice, phone, log_in):
     await alice.sends(f"<message to='{desktop.full}'>{DISPLAYED}</message>")
     assert waits_for(phone)
     await desktop.sends(f"<message to='{alice.full}' id='read'>{DISPLAYED}</message>")
-    assert len(phone.connection.received) == 4  # read elsewhere: worth telling, and what waited comes along
+    assert len(phone.connection.received) == 2  # read elsewhere: worth telling, and what waited comes along
 
 
 # -- what wakes the client
@@ -245,7 +271,7 @@ async def test_bytes_that_wait_are_bounded(alice):
     )
     assert holding.takes(one.to_bytes(), 1.0)
     assert not holding.takes(other.to_bytes(), 1.0)
-    assert holding.release() == [one.to_bytes()]
+    assert holding.release() == [(one.to_bytes(), 1.0)]
     assert holding.takes(other.to_bytes(), 1.0)
 
 
@@ -297,6 +323,23 @@ async def test_resumed_client_is_active_and_gets_what_waited(alice, phone):
     await again.receives(f"<presence from='{alice.full}'><show>xa</show></presence>")
     await shows(alice, "away")
     await again.receives(f"<presence from='{alice.full}'><show>away</show></presence>")
+
+
+async def test_what_waited_twice_keeps_its_first_time(alice, phone, clock):
+    """It waited for the client's user, then for the client: one stamp, and the queue holds what came."""
+    previd = await resumable(phone, 7200)
+    await shows(alice, "away")
+    clock.advance(minutes=10)
+    phone.server.sweep()
+    await active(phone)
+    stamp = "<delay xmlns='urn:xmpp:delay' from='example.org' stamp='2026-01-01T12:00:00Z'/>"
+    await phone.receives(f"<presence><show>away</show>{stamp}</presence>")
+    await phone.disconnects()
+    clock.advance(minutes=10)
+    phone.server.sweep()
+    again = await resume(phone, previd)
+    presence = await again.receives(f"<presence><show>away</show>{stamp}</presence>")
+    assert len(list(presence.findall("urn:xmpp:delay", "delay"))) == 1
 
 
 async def test_hours_of_presence_do_not_end_a_session_that_waits(alice, phone):

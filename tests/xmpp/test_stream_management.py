@@ -17,6 +17,7 @@ from xmppd.services import live, offline
 from xmppd.services.properties import overridden
 
 NS = "urn:xmpp:sm:3"
+DELAY_OF_OURS = b"<delay xmlns='urn:xmpp:delay' from='example.org'"
 STANZAS = "urn:ietf:params:xml:ns:xmpp-stanzas"
 
 
@@ -174,6 +175,54 @@ async def test_resumed_client_misses_nothing_and_sees_nothing_twice(server, alic
     await again.receives("<message id='m3'/>")
     assert (await again.next()).tag == (NS, "r")
     await again.receives_nothing()
+
+
+async def test_what_is_sent_again_bears_the_time_at_which_it_came(server, clock, alice, phone):
+    """XEP-0203: messages and presence, no IQ, and nothing that came just before. Twice, and still one stamp of ours."""
+    stamp = "<delay xmlns='urn:xmpp:delay' from='example.org' stamp='2026-01-01T12:00:00Z'/>"
+    other = "<delay xmlns='urn:xmpp:delay' from='far.example' stamp='2002-01-01T00:00:00Z'/>"
+    await phone.asks("<ping xmlns='urn:xmpp:ping'/>", to="example.org")
+    await alice.sends(f"<message to='{phone.full}' type='chat' id='m1'><body>1</body>{other}</message>")
+    await alice.sends(f"<presence to='{phone.full}'/>")
+    before = phone.session.management.queued_bytes
+    await phone.disconnects()
+    for seconds in (50, 5):
+        clock.advance(seconds=seconds)
+        server.sweep()
+        await alice.sends(f"<message to='{phone.full}' type='chat' id='new'><body>2</body></message>")
+        again = await resume(server, phone, phone.previd, h=0)
+        assert (await again.next()).tag == (NS, "resumed")
+        pong = await again.receives("<iq type='result'/>")
+        message = await again.receives(f"<message id='m1'><body>1</body>{other}{stamp}</message>")
+        assert len(list(message.findall("urn:xmpp:delay", "delay"))) == 2
+        await again.receives(f"<presence from='{alice.full}'>{stamp}</presence>")
+        new = [got for got in again.connection.received if got.get("id") == "new"][-1]
+        assert pong.find("urn:xmpp:delay", "delay") is new.find("urn:xmpp:delay", "delay") is None
+        assert again.connection.allowance > again.session.management.queued_bytes  # the stamps come on top
+        await again.disconnects()
+    await alice.settles()
+    management = server.router.origin(phone.jid).management
+    assert sum(len(data) for data, _ in management.unacknowledged()) == management.queued_bytes > before
+    assert all(DELAY_OF_OURS not in data for data, _ in management.unacknowledged())
+
+
+async def test_what_the_offline_store_stamped_is_not_stamped_again(server, clock, alice, new_user, log_in):
+    await new_user("bob")
+    await alice.sends("<message to='bob@example.org' type='chat' id='m1'><body>1</body></message>")
+    clock.advance(minutes=5)
+    server.sweep()
+    bob = await log_in("bob@example.org/laptop")
+    previd = (await answer(bob, f"<enable xmlns='{NS}' resume='true'/>")).get("id")
+    await bob.is_available()
+    first = await bob.receives("<message id='m1'/>")
+    await bob.disconnects()
+    clock.advance(minutes=5)
+    server.sweep()
+    again = await resume(server, bob, previd, h=0)
+    while (got := await again.next()).name != "message":
+        pass
+    (stamp,) = got.findall("urn:xmpp:delay", "delay")
+    assert stamp.attrs == first.find("urn:xmpp:delay", "delay").attrs
 
 
 async def test_presence_goes_on_while_the_session_waits(server, alice, phone):
@@ -535,6 +584,30 @@ async def test_who_got_the_message_too_is_not_handed_it(unasked, server, clock, 
     await settled(server)
     await tablet.receives(f"<presence type='unavailable' from='{brief_phone.full}'/>")
     await tablet.receives("<message id='phone'/>")
+    await tablet.receives_nothing()
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_who_came_in_the_same_second(unasked, server, clock, alice, brief_phone, log_in, is_first):
+    """No clock tells which came first, the other resource or the message to both; its order does."""
+    tablet = await log_in("bob@example.org/tablet")
+    letter = f"<message to='{brief_phone.bare}' type='chat' id='m1'><body>1</body></message>"
+    if is_first:
+        await tablet.is_available()
+        tablet.forget_received()
+        await alice.sends(letter)
+        await tablet.receives("<message id='m1'/>")
+    else:
+        await alice.sends(letter)
+        await tablet.is_available()
+    tablet.forget_received()
+    await brief_phone.disconnects()
+    clock.advance(seconds=4)
+    server.sweep()
+    await settled(server)
+    await tablet.receives(f"<presence type='unavailable' from='{brief_phone.full}'/>")
+    if not is_first:
+        await tablet.receives("<message id='m1'/>")
     await tablet.receives_nothing()
 
 

@@ -217,11 +217,16 @@ class StreamManagement(Module):
         return _failed_element("item-not-found", h=management.tell())
 
     def _go_on(self, session: Session, management: Management) -> None:
-        """What the client missed."""
-        for position, (data, _since) in enumerate(management.unacknowledged(), 1):
-            session.connection.send(data)
+        """What the client missed, with the time at which it came. The queue keeps it as it was: what is handed over
+        later has gone to others or not (`_went_to_others`), which the stamp of a stanza that came late would hide.
+        """
+        connection = session.connection
+        for position, (data, since) in enumerate(management.unacknowledged(), 1):
+            written = session.stamped(data, since)
+            connection.allowance += len(written) - len(data)
+            connection.send(written)
             if position % REQUEST_EVERY == 0:
-                session.connection.send(REQUEST)
+                connection.send(REQUEST)
         if len(management):
             session.request_acknowledgement(management)
         self.server.metrics.count("resumptions")
@@ -329,7 +334,7 @@ def _went_to_others(stanza: Stanza, account: Account, sent: float) -> bool:
     bare JID goes to all that are most available (RFC 6121 8.5.2.1.1). `sent`: server.tick at that moment.
     """
     return stanza.attrs.get("to") == account.jid.bare_str and any(
-        session.best_since is not None and session.best_since < sent for session in account.best
+        session.best_since is not None and session.best_since <= sent for session in account.best
     )
 
 

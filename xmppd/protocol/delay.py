@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 
 from xmppd.protocol.element import E, Element
 from xmppd.protocol.jid import JID
-from xmppd.protocol.namespaces import DELAY
+from xmppd.protocol.namespaces import CLIENT, DELAY
+from xmppd.protocol.parser import parse_element
+from xmppd.protocol.stanza import CLIENT_CONTEXT
+from xmppd.protocol.writer import write
 
 if TYPE_CHECKING:
     from xmppd.protocol.stanza import Stanza
@@ -43,6 +46,23 @@ def parse_datetime(text: str) -> datetime:
 def delay(stamp: datetime, from_: JID | None = None, text: str = "") -> Element:
     """<delay/>; `from_` is who held the stanza back, `text` why."""
     return E(DELAY, "delay", text or None, stamp=format_datetime(stamp), from_=from_)
+
+
+def stamped(data: bytes, since: datetime, by: JID, domains: Container[str]) -> bytes:
+    """A written message or presence with the stamp of who held it back; as it is if one of these servers has done so
+    before, and any other stanza.
+    """
+    name = next((name for name in (b"message", b"presence") if data.startswith(b"<" + name)), None)
+    if name is None or (DELAY.encode() in data and _has_stamp(data, domains)):
+        return data
+    stamp, end = write(delay(since, by), CLIENT).encode(), b"</" + name + b">"
+    if data.endswith(b"/>"):
+        return data[:-2] + b">" + stamp + end
+    return data.removesuffix(end) + stamp + end
+
+
+def _has_stamp(data: bytes, domains: Container[str]) -> bool:
+    return any(_is_of(child, domains) for child in parse_element(data, CLIENT_CONTEXT).elements())
 
 
 def stamp_of(element: Element) -> datetime | None:

@@ -186,9 +186,11 @@ class Account:
             for session in former:
                 if session not in self.best:
                     session.best_since = None
-            for session in self.best:
-                if session.best_since is None:
-                    session.best_since = session.server.tick
+            new = [session for session in self.best if session.best_since is None]
+            if new:
+                since = new[0].server.next_moment()
+                for session in new:
+                    session.best_since = since
 
     def __repr__(self) -> str:
         return f"<Account {self.jid}>"

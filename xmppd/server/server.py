@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
@@ -214,8 +215,13 @@ class Server:
             await asyncio.sleep(SWEEP_SECONDS)
             self.sweep()
 
+    def next_moment(self) -> float:
+        """A tick later than all that has been noted in this second, so that one can tell what was first."""
+        self.tick = math.nextafter(self.tick, math.inf)
+        return self.tick
+
     def sweep(self) -> None:
-        self.tick = self.clock.monotonic()
+        self.tick = max(self.tick, self.clock.monotonic())
         self._offers.clear()
         self._sasl2_extras.clear()
         deadline = self.clock.now() - limits.LOGIN_TIMEOUT.value

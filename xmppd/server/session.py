@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from xmppd.protocol import delay
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("hearth.session")
 MAX_BACKLOG = 16  # stanzas that queue behind a waiting one before the client is not read any more
 OVERFLOW_SECONDS = 5.0  # in which a client must acknowledge something when too much is on its way to it
+LATE_SECONDS = (
+    3.0  # what comes that much later bears a stamp (XEP-0203); the times in queues are a second coarse
+)
 FAR_TOO_MUCH = 4  # times what may be unacknowledged: not even for so long
 _DELAY = f"{DELAY}\ndelay"
 
@@ -121,15 +124,34 @@ class Session:
         """Send what waited for the client's user, in order."""
         holding, self.holding = self.holding, None
         if holding is not None:
-            for data in holding.release():
-                self.send(data)
+            for data, since in holding.release():
+                self._send_late(data, since)
             self.holding = holding
 
-    def _send_managed(self, data: bytes, management: Management) -> None:
-        """XEP-0198 4: kept until the client says that it has it. A detached session's stanzas wait for it."""
-        is_due = management.add(data, self.server.tick)
+    def _send_late(self, data: bytes, since: float) -> None:
+        """What waited keeps the time at which it came, in the queue of XEP-0198 too."""
+        self.stanzas_out += 1
+        management = self.management
+        if management is None:
+            self.connection.send(self.stamped(data, since))
+        else:
+            self._send_managed(data, management, since)
+
+    def stamped(self, data: bytes, since: float) -> bytes:
+        """The stanza as it is written now although it came then (server.tick), if that is a while ago (XEP-0203)."""
+        server = self.server
+        if server.tick - since < LATE_SECONDS:
+            return data
+        came = server.clock.now() - timedelta(seconds=server.clock.monotonic() - since)
+        return delay.stamped(data, came.replace(microsecond=0), server.jid, server.domains)
+
+    def _send_managed(self, data: bytes, management: Management, since: float | None = None) -> None:
+        """XEP-0198 4: kept until the client says that it has it. A detached session's stanzas wait for it. `since`: of
+        what has waited already.
+        """
+        is_due = management.add(data, self.server.tick if since is None else since)
         if self.detached_at is None:
-            self.connection.send(data)
+            self.connection.send(data if since is None else self.stamped(data, since))
             if is_due:
                 self.request_acknowledgement(management)
         if len(management) > MAX_QUEUED_STANZAS.value or management.queued_bytes > MAX_QUEUED_BYTES.value:

@@ -1,7 +1,8 @@
 """XEP-0352: Client State Indication, the choice: which stanzas may wait while nobody looks at the client.
 
-Presence waits, the last one of each full JID; chat states, the last one of each conversation; publish-subscribe events,
-the last one of each item; receipts and chat markers of others, all of them. Everything else is worth waking the radio.
+Presence waits, the last one of each full JID; publish-subscribe events, the last one of each item; receipts and chat
+markers of others, all of them. Chat states alone are of the moment: nobody gets them later. Everything else is worth
+waking the radio.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ _OWN_OCCUPANT = re.compile(
 _ACCOMPANYING = frozenset({DELAY, HINTS, STANZA_ID, "http://jabber.org/protocol/shim"})
 _NOTICES = frozenset({RECEIPTS, CHAT_MARKERS})
 _THREAD = (CLIENT, "thread")
+_PASSING = object()  # the key of what is not worth waiting for
 
 
 class Holding:
@@ -53,19 +55,23 @@ class Holding:
         return len(self._stanzas)
 
     def takes(self, data: bytes, now: float) -> bool:
-        """Keep the stanza if it may wait and there is room; it replaces what it makes obsolete."""
-        if len(self._stanzas) >= self.limit or self._bytes + len(data) > MAX_BYTES:
+        """Keep the stanza if it may wait and there is room; it replaces what it makes obsolete. One that is worth
+        nothing later is taken and forgotten.
+        """
+        if not self.limit or len(data) > MAX_BYTES:
             return False
         key = self._key(data)
-        if key is None:
+        if key is _PASSING:
+            return True
+        if key is None or len(self._stanzas) >= self.limit or self._bytes + len(data) > MAX_BYTES:
             return False
         self._bytes += len(data) - len(self._stanzas.pop(key, (b"", 0.0))[0])
         self._stanzas[key] = data, now  # at the end, where it stands in time
         return True
 
-    def release(self) -> list[bytes]:
-        """Take out all that waits, oldest first."""
-        stanzas = [data for data, _since in self._stanzas.values()]
+    def release(self) -> list[tuple[bytes, float]]:
+        """Take out all that waits, oldest first, each with the time at which it came."""
+        stanzas = list(self._stanzas.values())
         self._stanzas.clear()
         self._bytes = 0
         return stanzas
@@ -100,7 +106,7 @@ class Holding:
         spaces = {child.ns for child in children if child.tag != _THREAD}
         is_own = is_sent or message.get("from").partition("/")[0] == self.own
         if spaces == {CHAT_STATES}:
-            return message.get("to") if is_own else "", message.get("from")
+            return _PASSING
         if not spaces or not spaces <= _NOTICES | {CHAT_STATES}:
             return None
         if is_own and CHAT_MARKERS in spaces:
