@@ -1,4 +1,4 @@
-"""What does not work in the running server, in words: the banner of every page, and `manage.py status`."""
+"""What does not work in the running server, in words: the banner of every page, `manage.py status` and `doctor`."""
 
 from __future__ import annotations
 
@@ -26,11 +26,19 @@ WORDS: dict[str, tuple[str | Promise, str | Promise]] = {
             "to try again. Make room on the disk or see that the database runs; the server's log says what is wrong."
         ),
     ),
+    "database": (
+        gettext_lazy("The database does not answer"),
+        gettext_lazy(
+            "Logins and changes fail, and their clients are told to try again. See that the database runs, that its "
+            "disk has room and that nobody locks it; the server's log says what is wrong."
+        ),
+    ),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
+    name: str
     title: str
     text: str
     since: datetime
@@ -38,7 +46,10 @@ class Problem:
 
 def found() -> list[Problem]:
     """Those that hold now; none where the stream service cannot be asked."""
-    return [Problem(*_words(row["name"]), datetime.fromisoformat(row["since"])) for row in live.problems()]
+    return [
+        Problem(row["name"], *_words(row["name"]), datetime.fromisoformat(row["since"]))
+        for row in live.problems()
+    ]
 
 
 def _words(name: str) -> tuple[str, str]:

@@ -10,6 +10,9 @@ from django.urls import path
 from adminconsole.access import page
 from xmppd.services import db, live, setup
 
+# Of those that the stream service tells: in which it cannot do what it is there for.
+PROBLEMS = {"archive": "cannot be written", "database": "does not answer"}
+
 
 @page(public=True)
 def healthz(request: HttpRequest) -> HttpResponse:
@@ -27,7 +30,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
 
 
 def not_ready() -> dict[str, str]:
-    """{part: why} of setup, database, migrations, listeners; empty when all is well."""
+    """{part: why} of setup, database, migrations, listeners, archive; empty when all is well."""
     if not setup.is_set_up():
         return {"setup": "not finished"}
     reasons: dict[str, str] = {}
@@ -39,13 +42,15 @@ def not_ready() -> dict[str, str]:
     except (Error, OSError):
         reasons["database"] = "does not answer"
     wanted = {name for name in ("c2s", "c2s_tls") if settings.CONFIG.ports[name] is not None}
-    if wanted:
-        try:
-            if not wanted <= {listener["name"] for listener in live.status()["listeners"]}:
-                reasons["listeners"] = "not open"
-        except live.NotRunningError:
-            reasons["listeners"] = "the stream service does not answer"
-    return reasons
+    try:
+        status = live.status()
+    except live.NotRunningError:
+        return reasons | ({"listeners": "the stream service does not answer"} if wanted else {})
+    if not wanted <= {listener["name"] for listener in status["listeners"]}:
+        reasons["listeners"] = "not open"
+    return reasons | {
+        row["name"]: PROBLEMS[row["name"]] for row in status["problems"] if row["name"] in PROBLEMS
+    }
 
 
 urlpatterns = [path("healthz", healthz), path("readyz", readyz)]

@@ -6,7 +6,8 @@ import asyncio
 import json
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from channels.layers import get_channel_layer
 from django.conf import settings
 from django.core.management import call_command
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client as Browser
 
 from adminconsole import events
@@ -24,7 +25,7 @@ from tests.console.service import Service
 from tests.conversation import Client
 from xmppd.models import ArchivedMessage, JournalledMessage
 from xmppd.server.control import ControlSocket
-from xmppd.services import archive, live
+from xmppd.services import archive, db, live
 
 pytestmark = pytest.mark.django_db(transaction=True)
 TITLE = "Messages cannot be kept since"
@@ -147,6 +148,60 @@ def test_status_tells_it(
         assert problem["name"] == "archive"
         assert datetime.fromisoformat(problem["since"]).tzinfo is not None
         assert "Messages cannot be kept (" in status()
+
+
+def test_a_server_that_keeps_no_messages_is_not_ready(
+    stranger_client: Browser, service: Service, juliet: Client, romeo: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports = dict.fromkeys(settings.CONFIG.ports) | {"c2s": 5222}
+    monkeypatch.setattr(settings, "CONFIG", replace(settings.CONFIG, ports=ports))
+    assert stranger_client.get("/readyz").json() == {"ready": True, "reasons": {}}
+    assert "archive" not in doctor()
+    with no_table():
+        fails(service, juliet)
+        answer = stranger_client.get("/readyz")
+        assert answer.status_code == 503
+        assert answer.json() == {"ready": False, "reasons": {"archive": "cannot be written"}}
+        finding = doctor()["archive"]
+        assert finding["level"] == "bad"
+        assert finding["text"].startswith("Messages cannot be kept (")
+        assert "Make room on the disk" in finding["remedy"]
+    message_from(service, juliet)
+    assert service.run(romeo.next()).name == "message"
+    assert stranger_client.get("/readyz").status_code == 200
+    assert "archive" not in doctor()
+
+
+def doctor() -> dict[str, Any]:
+    """Findings by check; the exit code says whether one is bad."""
+    out = StringIO()
+    with suppress(SystemExit):
+        call_command("doctor", "--json", stdout=out)
+    return {finding["check"]: finding for finding in json.loads(out.getvalue())}
+
+
+def test_a_database_that_fails_is_told_until_it_answers(
+    owner_client: Browser, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask(work: Callable[[], object]) -> None:
+        with suppress(OperationalError):
+            await db.db(work)
+
+    def fail() -> None:
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(db, "CALM_SECONDS", 0.0)
+    service.run(ask(fail))
+    try:
+        assert [row["name"] for row in live.problems()] == ["database"]
+        assert owner_client.get("/readyz").json()["reasons"]["database"] == "does not answer"
+        assert "The database does not answer since" in " ".join(
+            owner_client.get("/").content.decode().split()
+        )
+    finally:
+        service.run(ask(lambda: None))
+    assert live.problems() == []
+    assert "database" not in owner_client.get("/readyz").json()["reasons"]
 
 
 def test_it_is_told_through_the_control_socket(

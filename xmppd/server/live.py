@@ -19,7 +19,7 @@ from xmppd.protocol.namespaces import CLIENT
 from xmppd.protocol.stanza import make
 from xmppd.server import hooks, session_table
 from xmppd.services import live
-from xmppd.services.db import OUT_OF_REACH, db
+from xmppd.services.db import OUT_OF_REACH, db, outage
 
 if TYPE_CHECKING:
     from xmppd.server.account import Account
@@ -43,6 +43,7 @@ class Live:
     def attach(self) -> None:
         self._loop = asyncio.get_running_loop()
         live.register(self.operations(), self._loop)
+        self.server.problems["database"] = lambda: outage.is_failing
         self.server.sweeps.append(self._look_for_problems)
         handlers: dict[type[messages.Message], Callable[[Any], None]] = {
             messages.UserCreated: self._on_user_created,

@@ -93,8 +93,8 @@ def status() -> dict[str, Any]:
 
 
 def problems() -> list[dict[str, str]]:
-    """What does not work at the moment: name ("archive": it cannot be written) and since (ISO). Nothing where the
-    service does not run or is too busy to tell.
+    """What does not work at the moment: name ("archive": it cannot be written; "database": it does not answer) and
+    since (ISO). Nothing where the service does not run or is too busy to tell.
     """
     try:
         return list(call("problems", _timeout=GLANCE_SECONDS))

@@ -11,6 +11,8 @@ from django.core.management.base import CommandParser
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
+from adminconsole import problems
+from adminconsole.formats import date_and_time
 from xmppd.management.cli import ShellCommand
 from xmppd.services import doctor
 
@@ -32,6 +34,13 @@ class Command(ShellCommand):
 
         module_classes()  # their settings are part of what is looked at
         findings = doctor.examine()
+        # What the running server cannot do at the moment; it tries again by itself.
+        findings += [
+            doctor.Finding(
+                problem.name, "bad", f"{problem.title} ({date_and_time(problem.since)}).", problem.text
+            )
+            for problem in problems.found()
+        ]
         if options["json"]:
             self.stdout.write(
                 json.dumps([asdict(finding) for finding in findings], ensure_ascii=False, indent=2)
