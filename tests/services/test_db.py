@@ -14,7 +14,7 @@ from django.utils import translation
 from tests.postgresql import running
 from xmppd.bootstrap import ROOT
 from xmppd.services import db as database
-from xmppd.services import offline, private, roster, vcard
+from xmppd.services import archive_retention, offline, private, roster, vcard
 from xmppd.services.db import DatabaseProblem, db
 
 
@@ -93,6 +93,7 @@ def test_services_that_write_are_known_by_their_transaction():
     assert not any(
         database.writes(service) for service in (roster.load, private.get, vcard.get, offline.take)
     )
+    assert all(database.writes(service) for service in (archive_retention.purge, offline.purge_expired))
     assert not database.writes(len)
 
 

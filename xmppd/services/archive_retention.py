@@ -23,7 +23,7 @@ from accounts.services.checks import invalid, require_manages
 from xmppd.models import ArchivedMessage, ArchivePreferences
 from xmppd.services.archive import id_at, settle, time_of
 from xmppd.services.archive_query import MAX_ID, NOBODY, Query, in_order, matching, messages
-from xmppd.services.db import is_stopping
+from xmppd.services.db import is_stopping, writing
 from xmppd.services.properties import Setting
 
 log = logging.getLogger("hearth.archive")
@@ -253,6 +253,7 @@ class Purged:
         audit.record(audit.SYSTEM, "archive-purged", after=facts)
 
 
+@writing
 def forget(user_id: int) -> int:
     """Delete the archive of a deleted account; the number of messages."""
     settle()
@@ -273,6 +274,7 @@ def _owners() -> Iterator[int]:
         yield owner
 
 
+@writing
 def purge(now: float) -> int:
     """Delete what is older or more than may be kept, the user's own limits first, and what deleted accounts left; the
     number of messages. Log and audit tell it.

@@ -50,10 +50,8 @@ STATEMENT_SECONDS = 60  # the longest statement
 QUEUE_SECONDS = 15.0  # the longest wait for a thread while the database fails
 CALM_SECONDS = 5.0  # without a failure, before the database is said to work again
 
-OUT_OF_REACH = (
-    OperationalError,
-    InterfaceError,
-)  # what a database raises that is down, locked, full or broken
+# What a database raises that is down, locked, full or broken.
+OUT_OF_REACH = (OperationalError, InterfaceError)
 
 _readers: ThreadPoolExecutor | None = None
 _writers: ThreadPoolExecutor | None = None
@@ -80,8 +78,16 @@ async def db(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     return await asyncio.get_running_loop().run_in_executor(executor, call)
 
 
+def writing(function: Callable[P, R]) -> Callable[P, R]:
+    """Mark a service that writes in many transactions: it is not run again where a connection breaks."""
+    function.is_writing = True  # type: ignore[attr-defined]
+    return function
+
+
 def writes(function: Callable[..., object]) -> bool:
-    """Whether it is `@transaction.atomic`, as every service that writes."""
+    """Whether it is `@transaction.atomic`, as nearly every service that writes, or marked by `writing`."""
+    if getattr(function, "is_writing", False):
+        return True
     closure = getattr(function, "__closure__", None)
     return closure is not None and any(isinstance(cell.cell_contents, Atomic) for cell in closure)
 
@@ -117,9 +123,8 @@ def _call(function: Callable[[], R], language: str | None, is_writing: bool, sub
     """On a pool thread: with a connection that lives, to the database in use."""
     try:
         if outage.is_failing and time.monotonic() - submitted > QUEUE_SECONDS:
-            raise DatabaseBusy(
-                "no thread was free"
-            )  # a storm of logins, on the other hand, only takes its time
+            # A storm of logins, on the other hand, only takes its time.
+            raise DatabaseBusy("no thread was free")
         _local.is_pooled = True
         use_current_database()
         held = connections["default"]

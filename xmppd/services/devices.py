@@ -30,6 +30,7 @@ from accounts.signals import tokens_ended
 from xmppd.bus.channel import publish
 from xmppd.bus.messages import DeviceRevoked
 from xmppd.models import Device, DeviceToken
+from xmppd.services.db import writing
 from xmppd.services.properties import Setting
 
 MAX_DEVICES = Setting(
@@ -103,6 +104,7 @@ def agent_key(agent_id: str) -> str:
 # -- who was here
 
 
+@writing
 def record(rows: Sequence[Seen]) -> None:
     """Write what was seen, in order; rows of accounts that are gone are left out."""
     known = set(User.objects.filter(pk__in={row.user_id for row in rows}).values_list("pk", flat=True))

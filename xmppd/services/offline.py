@@ -15,6 +15,7 @@ from django.utils.translation import pgettext_lazy
 from accounts.fields import MAX_JID_CHARS
 from xmppd.models import OfflineMessage
 from xmppd.protocol.errors import StanzaError
+from xmppd.services.db import writing
 from xmppd.services.properties import Setting
 
 POLICY = Setting(
@@ -151,6 +152,7 @@ def has_room(user_id: int) -> bool:
     return used.messages < MAX_MESSAGES.value and used.bytes < QUOTA.value
 
 
+@writing
 def purge_expired(now: datetime | None = None) -> int:
     """Delete what is older than the setting allows, in small transactions; the number deleted."""
     if not EXPIRE_AFTER.value:
