@@ -13,8 +13,8 @@ from django.utils import translation
 
 from tests.postgresql import running
 from xmppd.bootstrap import ROOT
-from xmppd.services import db as database
 from xmppd.services import archive_retention, offline, private, roster, vcard
+from xmppd.services import db as database
 from xmppd.services.db import DatabaseProblem, db
 
 
