@@ -29,7 +29,8 @@ AREAS = (
     "logs",
 )
 VIEWS = frozenset(f"{area}.view" for area in AREAS)
-# To read what people wrote to each other is no part of looking after a server: owners and administrators alone.
+# To read what people wrote to each other is no part of looking after a server: owners and administrators alone. (What
+# a user reports is read by those who deal with reports: users.change.)
 CONTENTS = frozenset({"archive.read"})
 PERMISSIONS = VIEWS | CONTENTS | {f"{area}.change" for area in AREAS}
 

@@ -25,7 +25,9 @@ ROLE_HELP = {
     roles.Role.NONE: _("Chats only, with no access to this console."),
     roles.Role.OWNER: _("May do everything, including giving and taking any role."),
     roles.Role.ADMIN: _("May do everything except manage owners and administrators."),
-    roles.Role.USER_MANAGER: _("Manages users without a role, groups and sessions."),
+    roles.Role.USER_MANAGER: _(
+        "Manages users without a role, groups and sessions, and reads what is reported."
+    ),
     roles.Role.ROOM_MODERATOR: _("Manages chat rooms, sees sessions."),
     roles.Role.AUDITOR: _("Sees every page, changes nothing, reads no messages."),
 }

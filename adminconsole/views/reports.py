@@ -31,6 +31,13 @@ CONSENTS: dict[str, str | Promise] = {
     "report-origin": gettext_lazy("the operator of the reported address"),
     "third-party": gettext_lazy("others who fight spam"),
 }
+WHY_MISSING: dict[str, str | Promise] = {
+    "foreign": gettext_lazy("Not an id of the reporter's archive, so nothing was looked up."),
+    "gone": gettext_lazy("The reporter's archive did not hold this message when it was reported."),
+    "other-sender": gettext_lazy(
+        "Somebody else than the reported address sent this message, so it is not shown."
+    ),
+}
 DONE: dict[str, str | Promise] = {
     State.HANDLED: gettext_lazy("The report about %(jid)s is handled."),
     State.DISMISSED: gettext_lazy("The report about %(jid)s is dismissed."),
@@ -52,17 +59,31 @@ class Row:
     def state_tone(self) -> str:
         return STATE_TONES.get(self.report.state, "neutral")  # type: ignore[call-overload]
 
-    @property
-    def marks(self) -> list[dict[str, Any]]:
-        """The reported messages; `sent` is a time, where the message was still there to be read."""
+    def marks(self, *, may_read: bool) -> list[dict[str, Any]]:
+        """The reported messages; `sent` is a time, where the message was still there to be read; `text` what it said,
+        or `why` it is not shown.
+        """
         return [
-            mark | ({"sent": datetime.fromisoformat(mark["sent"])} if "sent" in mark else {})
+            {
+                "by": mark["by"],
+                "id": mark["id"],
+                "sent": datetime.fromisoformat(mark["sent"]) if "sent" in mark else None,
+                **_text_of(mark, may_read),
+            }
             for mark in self.report.stanza_ids
         ]
 
     @property
     def consents(self) -> list[str]:
         return [str(CONSENTS[name]) for name in self.report.may_go_to if name in CONSENTS]
+
+
+def _text_of(mark: dict[str, str], may_read: bool) -> dict[str, Any]:
+    if "sent" not in mark:
+        return {"why": WHY_MISSING.get(mark.get("missing", ""), WHY_MISSING["gone"])}
+    if not may_read:
+        return {"why": _("Your role reads no messages.")}
+    return {"text": mark["text"]} if mark.get("text") else {"why": _("The message has no readable text.")}
 
 
 @page(permission="users.view")
@@ -119,12 +140,14 @@ def report_details(request: HttpRequest, report_id: int) -> HttpResponse:
     viewer: User = request.user  # type: ignore[assignment]
     reported = report.reported
     about_same, by_same = reports.others(report)
+    row, may_change = Row(report), viewer.can("users.change")
     context = {
-        "row": Row(report),
+        "row": row,
+        "marks": row.marks(may_read=may_change),
         "report": report,
         "form": form,
         "is_open": report.state == State.OPEN,
-        "may_change": viewer.can("users.change"),
+        "may_change": may_change,
         "may_message": viewer.can("sessions.change"),
         "may_lock": reported is not None and not reported.is_locked() and may_manage(request, reported),
         "reported_query": urlencode({"jid": report.reported_jid}),

@@ -13,6 +13,8 @@ from django.utils import timezone
 from accounts import services
 from accounts.audit import Actor
 from accounts.models import AuditEntry, User
+from accounts.roles import Role
+from adminconsole.forms.users import ROLE_HELP
 from xmppd.models import Report
 from xmppd.protocol.jid import JID
 from xmppd.services import reports
@@ -269,22 +271,51 @@ def test_others_see_nothing(
     assert Report.objects.get(pk=filed["bob"].pk).state == "open"
 
 
-def test_reported_messages_are_shown(filed, owner_client):
+@pytest.fixture
+def with_messages(filed: dict[str, Report]) -> Report:
     report = filed["seller"]
+    read = {"by": "alice@example.org", "sent": "2026-01-01T12:00:00+00:00"}
     report.stanza_ids = [
-        {
-            "by": "alice@example.org",
-            "id": "17",
-            "sent": "2026-01-01T12:00:00+00:00",
-            "text": f"Pills {HOSTILE}",
-        },
-        {"by": "alice@example.org", "id": "18"},
+        {**read, "id": "17", "text": f"Pills {HOSTILE}"},
+        {**read, "id": "18", "text": ""},
+        {"by": "alice@example.org", "id": "19", "missing": "gone"},
+        {"by": "alice@example.org", "id": "20", "missing": "other-sender"},
+        {"by": "bob@example.org", "id": "21", "missing": "foreign"},
+        {"by": "alice@example.org", "id": "22"},  # filed before reasons were kept
     ]
     report.save()
-    html = html_of(owner_client.get(address(report)))
-    first, second = rows(html)
+    return report
+
+
+def test_reported_messages_are_shown(with_messages: Report, owner_client: Client) -> None:
+    html = html_of(owner_client.get(address(with_messages)))
+    first, empty, gone, other, foreign, old = rows(html)
     assert "Pills" in first
     assert HOSTILE not in html
     assert "2026-01-01T12:00:00" in first
-    assert "18" in second
-    assert "<time" not in second
+    assert "no readable text" in empty
+    assert "did not hold this message" in gone
+    assert "Somebody else than the reported address" in other
+    assert "Not an id of the reporter" in foreign
+    assert "did not hold this message" in old
+    assert "<time" in empty
+    assert "<time" not in gone
+
+
+def test_reported_messages_are_read_by_those_who_decide(
+    with_messages: Report,
+    auditor_client: Client,
+    browse: Callable[..., Client],
+    make_user: Callable[..., User],
+) -> None:
+    """What the roles are said to do: an auditor sees every page and reads no messages."""
+    html = html_of(auditor_client.get(address(with_messages)))
+    first, empty = rows(html)[:2]
+    assert "Pills" not in html
+    assert "Your role reads no messages." in first
+    assert "Your role reads no messages." in empty
+    assert "2026-01-01T12:00:00" in first
+    assert "reads no messages" in str(ROLE_HELP[Role.AUDITOR])
+    helper = browse(make_user("helper", role="user_manager"))
+    assert "Pills" in rows(html_of(helper.get(address(with_messages))))[0]
+    assert "reads what is reported" in str(ROLE_HELP[Role.USER_MANAGER])

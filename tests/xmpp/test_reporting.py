@@ -54,8 +54,8 @@ async def test_report_is_kept_with_all_it_says(alice, bob):
     assert (row.reason, row.reason_uri, row.state) == ("spam", SPAM, "open")
     assert row.text == "Never came trouble to my house like this."
     assert row.stanza_ids == [
-        {"by": alice.bare, "id": "28482-98726-73623"},
-        {"by": alice.bare, "id": "38383-38018-18385"},
+        {"by": alice.bare, "id": "28482-98726-73623", "missing": "foreign"},
+        {"by": alice.bare, "id": "38383-38018-18385", "missing": "foreign"},
     ]
     assert row.may_go_to == ["report-origin", "third-party"]
     assert await listed(alice) == [bob.bare]
@@ -161,11 +161,20 @@ async def test_nobody_else_is_read_because_of_a_report(alice, bob, stranger):
     theirs = await said(stranger, alice, "from a third person")
     in_bobs = await said(alice, bob, "my own words")
     of_bob = await said(bob, alice, "reported")
-    marks = [(alice.bare, theirs), (alice.bare, in_bobs), (bob.bare, in_bobs), (bob.bare, of_bob)]
-    marks += [(alice.bare, "no-id"), (alice.bare, "9" * 30), (alice.bare, "1")]
-    await block(alice, (bob.bare, report(ABUSE, "".join(mark(by, identity) for by, identity in marks))))
+    marks = [
+        (alice.bare, theirs, "other-sender"),
+        (alice.bare, in_bobs, "gone"),
+        (bob.bare, in_bobs, "foreign"),
+        (bob.bare, of_bob, "foreign"),
+        (alice.bare, "no-id", "foreign"),
+        (alice.bare, "9" * 30, "foreign"),
+        (alice.bare, "1", "gone"),
+    ]
+    await block(alice, (bob.bare, report(ABUSE, "".join(mark(by, identity) for by, identity, _ in marks))))
     (row,) = await kept()
-    assert row.stanza_ids == [{"by": by, "id": identity} for by, identity in marks]
+    assert row.stanza_ids == [
+        {"by": by, "id": identity, "missing": missing} for by, identity, missing in marks
+    ]
 
 
 async def test_report_of_a_resource_or_a_domain(alice, bob):

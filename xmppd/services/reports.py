@@ -47,6 +47,9 @@ MAX_NOTE_CHARS = 2000
 MAX_MESSAGE_CHARS = 2000  # of each message that is reported
 MAX_STANZA_IDS = 50
 MAX_URI_CHARS = 255
+# Why a message is not kept with its report: the id is not one of the reporter's archive; it is not there (any more);
+# somebody else than the reported address sent it.
+MISSING = ("foreign", "gone", "other-sender")
 DAY = timedelta(days=1)
 MAX_ID = 2**63 - 1
 State, Reason = Report.State, Report.Reason
@@ -106,17 +109,23 @@ def _row(reporter: User, filing: Filing) -> Report:
 
 def _evidence(reporter: User, filing: Filing) -> list[dict[str, str]]:
     """The messages that the reporter wants to be read: {by, id}, with {sent, text} where the reporter's archive holds
-    them. Only what the reported address sent: nobody else is to be read because of a report.
+    them, else with {missing}: one of MISSING. Only what the reported address sent: nobody else is to be read because
+    of a report.
     """
     marks = [
-        {"by": by[:MAX_JID_CHARS], "id": identity[:MAX_URI_CHARS]}
+        {"by": by[:MAX_JID_CHARS], "id": identity[:MAX_URI_CHARS], "missing": "foreign"}
         for by, identity in filing.stanza_ids[:MAX_STANZA_IDS]
     ]
     own = [mark for mark in marks if mark["by"] == reporter.jid and is_id(mark["id"])]
     stanzas = archive_query.by_ids(reporter.pk, (int(mark["id"]) for mark in own)) if own else {}
     for mark in own:
         message = parse_element(stanzas[int(mark["id"])].encode()) if int(mark["id"]) in stanzas else None
-        if message is not None and _is_from(message, filing.about):
+        if message is None:
+            mark["missing"] = "gone"
+        elif not _is_from(message, filing.about):
+            mark["missing"] = "other-sender"
+        else:
+            del mark["missing"]
             mark["sent"] = datetime.fromtimestamp(time_of(int(mark["id"])), UTC).isoformat()
             mark["text"] = _text_of(message)[:MAX_MESSAGE_CHARS]
     return marks
