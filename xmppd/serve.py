@@ -21,10 +21,10 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.db import Error
+from django.db import Error, connection
 
 from accounts.audit import Actor
-from xmppd import bootstrap, demo, logs
+from xmppd import __version__, bootstrap, demo, logs
 from xmppd.bus import channel
 from xmppd.bus.messages import SetupFinished
 from xmppd.management.cli import shell_gettext as _
@@ -166,6 +166,8 @@ class Application:
         unsubscribe = channel.subscribe(SetupFinished, self._on_setup_finished)
         try:
             self.loop.run_until_complete(self._start())
+            if self.server is None:
+                self._log_started()
             self._print_banner()
             if self.has_console:
                 self._run_web()
@@ -173,6 +175,7 @@ class Application:
                 self.loop.run_forever()
         finally:
             unsubscribe()
+        log.info("server-stopped")
         return self._exit_code
 
     async def _start(self) -> None:
@@ -278,6 +281,21 @@ class Application:
             await listener.accept()
         server.keep_running(self._keep_certificate())
         server.keep_running(live.watch_locks())
+        self._log_started()
+
+    def _log_started(self) -> None:
+        """Also of a process that is the console alone, or waits for the set-up (domain=-)."""
+        rows = self.live.listeners if self.live is not None else []
+        listeners = [f"{row['name']}:{row['port']}" for row in rows]
+        if self.live is None and self.console_address is not None:
+            listeners.append(f"console:{self.console_address[1]}")
+        log.info(
+            "server-started version=%s domain=%s listeners=%s database=%s",
+            __version__,
+            self.server.domain if self.server is not None else "-",
+            ",".join(listeners) or "-",
+            connection.vendor,
+        )
 
     async def _listen(self, server: Server, live: Live) -> None:
         assert self.certificate is not None
@@ -335,6 +353,7 @@ class Application:
 
     async def _stop(self) -> None:
         """Ports first, then clients, then the rest (F2)."""
+        log.info("server-stopping sessions=%d", len(self.server.sessions()) if self.server is not None else 0)
         self._close_listeners()
         if self.server is not None:
             await self.server.stop(timeout=STOP_SECONDS)

@@ -294,3 +294,19 @@ def test_forget_seen(alice, make_user):
     assert [entry.agent for entry in devices.list_devices(alice.pk)] == [LAPTOP]
     assert devices.forget_seen(alice.pk, "", later) == 1
     assert devices.count(bob.pk) == 1
+
+
+def test_signing_out_is_logged(alice, actor, caplog, django_capture_on_commit_callbacks):
+    """Once it is so; what a client calls itself is one word."""
+    caplog.set_level("INFO", "hearth.devices")
+    devices.record([seen(alice, device="My phone\nby=nobody"), seen(alice, LAPTOP)])
+    entry = next(entry for entry in devices.list_devices(alice.pk) if entry.agent == PHONE)
+    with django_capture_on_commit_callbacks(execute=True):
+        devices.revoke(alice, entry.id, actor=actor)
+        assert not caplog.messages
+    with django_capture_on_commit_callbacks(execute=True):
+        devices.revoke_all(alice, actor=actor)
+    assert caplog.messages == [
+        f"device-signed-out jid={alice.jid} device=My\\u0020phone\\u000aby=nobody by={actor.name}",
+        f"device-signed-out jid={alice.jid} device=* by={actor.name}",
+    ]

@@ -29,11 +29,12 @@ from xmppd.protocol.stream.events import (
     TaskChosen,
     TaskData,
 )
+from xmppd.protocol.stream.management import Management
 from xmppd.protocol.stream.sasl2 import NOBODY, UserAgent
 from xmppd.server import hooks
 from xmppd.server.authentication import Login
 from xmppd.server.limits import CONFLICT, MAX_SESSIONS
-from xmppd.server.session import Session
+from xmppd.server.session import Session, ending, log_word
 from xmppd.server.token_login import TokenLogin
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class ClientConnection:
         "allowance",
         "bytes_in",
         "bytes_out",
+        "ending",
         "failed_for",
         "is_closed",
         "last_seen",
@@ -83,6 +85,7 @@ class ClientConnection:
         self.bytes_out = 0
         self.failed_for = ""  # the account whose failed login from here has been counted
         self.is_closed = False
+        self.ending = ""  # why it ends, as the log says it
         self._login: Login | None = None
 
     # -- what a transport gives
@@ -284,14 +287,18 @@ class ClientConnection:
         self.server.unauthenticated.discard(self)
         self.server.directory.now_online(self.account)
         self.server.changes += 1
+        self._log_session("session-opened", session)
+        return session
+
+    def _log_session(self, event: str, session: Session) -> None:
         log.info(
-            "session-opened jid=%s ip=%s mech=%s tls=%s",
-            jid,
+            "%s jid=%s ip=%s mech=%s tls=%s",
+            event,
+            log_word(session.jid),
             self.address,
             self.mechanism,
             self.tls_version or "-",
         )
-        return session
 
     def resume(self, session: Session, reply: bytes) -> None:
         """Take over a session of this account; its former connection ends (XEP-0198 5). Binding is done with that."""
@@ -302,6 +309,7 @@ class ClientConnection:
     def give_way(self) -> None:
         """The client has come back on another connection (XEP-0198 5): this one ends, its session is to be adopted."""
         if not self.is_closed:
+            self.ends("replaced", "conflict")
             self.stream.close(StreamError("conflict", "resumed on another connection"))
             self._write()
             self.lost()
@@ -321,11 +329,18 @@ class ClientConnection:
             self.user_agent = former.user_agent  # XEP-0388 asks at a whole login only
         self.server.unauthenticated.discard(self)
         self.server.changes += 1
+        self._log_session("session-resumed", session)
 
     # -- the end
 
+    def ends(self, reason: str, condition: str = "-") -> None:
+        """Note for the log why it ends; what came first is the cause of the rest."""
+        if not self.ending:
+            self.ending = f"{reason} condition={condition}"
+
     def drop(self) -> None:
         """Give the connection up without a word: its client does not answer any more."""
+        self.ends("timed-out")
         self.lost()
         self.end(is_graceful=False)
 
@@ -333,11 +348,16 @@ class ClientConnection:
         """End the stream from our side; the session is over when this returns."""
         if self.is_closed:
             return
+        self.ends(*ending(error))
         self.stream.close(error)
         self._write()
         self._close_wire(is_graceful=error is None or error.condition == "system-shutdown")
 
     def _on_closed(self, event: Closed) -> None:
+        if self.stream.is_peer_closed:
+            self.ends("closed-by-client")
+        else:
+            self.ends(*ending(event.error))
         if event.error is None and self.session is not None:
             self.session.when_done(self._peer_closed)  # what it sent before its closing tag counts
         else:
@@ -356,11 +376,17 @@ class ClientConnection:
     def lost(self) -> None:
         """The wire is gone, in whatever way; what had come whole before still counts."""
         self.is_closed = True
+        self.ends("connection-lost")
         self.stream.close()
-        if self.session is not None:
-            self.session.when_done(self._lose_session)
-        else:
+        session = self.session
+        if session is None:
             self._end_session()
+            return
+        session.when_done(self._lose_session)
+        if session.management is None and not session.is_closed:
+            # It waits for the database, and nothing reaches its client any more: what is sent to it until its end is
+            # handed over then, as what was not acknowledged (XEP-0198 5).
+            session.management = Management()
 
     def _lose_session(self) -> None:
         """The session waits for its client to come back, where that was agreed (XEP-0198 5)."""
@@ -369,6 +395,14 @@ class ClientConnection:
             session.detached_at = self.server.tick
             self.server.changes += 1
             if not self.server.is_stopping:
+                seconds = session.management.seconds if session.management is not None else 0
+                log.info(
+                    "session-detached jid=%s ip=%s reason=%s waits=%d",
+                    log_word(session.jid),
+                    self.address,
+                    self.ending,
+                    seconds,
+                )
                 self.server.ask(hooks.session_detached, session)
                 return
         self._end_session()
@@ -377,7 +411,7 @@ class ClientConnection:
         self.server.unauthenticated.discard(self)
         session, self.session = self.session, None
         if session is not None:
-            self.server.session_ended(session)
+            session.end(self.ending)
 
     def __repr__(self) -> str:
         who = self.session.jid if self.session is not None else self.account.jid if self.account else "-"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from xmppd.server.server import Server
 
 log = logging.getLogger("hearth.session")
+ends_log = logging.getLogger("hearth.c2s")  # beside the lines of how sessions begin
 MAX_BACKLOG = 16  # stanzas that queue behind a waiting one before the client is not read any more
 OVERFLOW_SECONDS = 5.0  # in which a client must acknowledge something when too much is on its way to it
 LATE_SECONDS = (
@@ -205,7 +206,24 @@ class Session:
             self.connection.close(error)
         else:
             self.connection.session = None
-            self.server.session_ended(self)
+            if self.detached_at is not None and error.condition == "connection-timeout":
+                self.end("expired")
+            else:
+                reason, condition = ending(error)
+                self.end(f"{reason} condition={condition}")
+
+    def end(self, reason: str) -> None:
+        """It is over, for whatever reason; "expired": its client did not come back (XEP-0198 5)."""
+        if self.is_closed:
+            return
+        if reason == "expired":
+            count = len(self.management or ()) + len(self.holding.lasting() if self.holding else ())
+            ends_log.info("session-expired jid=%s handed-over=%d", log_word(self.jid), count)
+        else:
+            ends_log.info(
+                "session-closed jid=%s ip=%s reason=%s", log_word(self.jid), self.connection.address, reason
+            )
+        self.server.session_ended(self)
 
     @property
     def may_be_resumed(self) -> bool:
@@ -380,3 +398,18 @@ class Session:
 
     def __repr__(self) -> str:
         return f"<Session {self.jid}>"
+
+
+def ending(error: StreamError | None) -> tuple[str, str]:
+    """Reason and condition of an end from our side, as the log says them."""
+    if error is None:
+        return "closed-by-server", "-"
+    reason = {"conflict": "replaced", "connection-timeout": "timed-out"}.get(
+        error.condition, "closed-by-server"
+    )
+    return reason, error.condition
+
+
+def log_word(jid: JID) -> str:
+    """The address as one word of a log line: a resource may have spaces."""
+    return jid.full_str.replace(" ", "\\u0020")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import logging
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from accounts.audit import Actor
 from accounts.credentials import identity
 from accounts.models import User
 from accounts.services.checks import clean_text, require_manages
+from accounts.services.login import loggable
 from accounts.signals import tokens_ended
 from xmppd.bus.channel import publish
 from xmppd.bus.messages import DeviceRevoked
@@ -33,6 +35,7 @@ from xmppd.models import Device, DeviceToken
 from xmppd.services.db import writing
 from xmppd.services.properties import Setting
 
+log = logging.getLogger("hearth.devices")
 MAX_DEVICES = Setting(
     "devices.max_per_user",
     int,
@@ -207,6 +210,7 @@ def revoke(user: User, device_id: int, *, actor: Actor) -> bool:
         return False
     Device.objects.filter(pk=device_id).delete()
     audit.record(actor, "device-signed-out", user.jid, detail=entry.name)
+    _log_sign_out(user, entry.name, actor)
     publish(DeviceRevoked(user_id=user.pk, jid=user.jid, agent=entry.agent))
     return True
 
@@ -219,8 +223,15 @@ def revoke_all(user: User, *, actor: Actor) -> int:
     if number:
         Device.objects.filter(user=user).delete()
         audit.record(actor, "devices-signed-out", user.jid, detail=str(number))
+        _log_sign_out(user, "*", actor)
         publish(DeviceRevoked(user_id=user.pk, jid=user.jid, agent=""))
     return number
+
+
+def _log_sign_out(user: User, device: str, actor: Actor) -> None:
+    """Once it is so. `device` is what its client calls it, "*" all of them."""
+    line = f"device-signed-out jid={user.jid} device={loggable(device)} by={loggable(actor.name)}"
+    transaction.on_commit(lambda: log.info("%s", line))
 
 
 # -- tokens

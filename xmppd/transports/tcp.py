@@ -212,6 +212,7 @@ class TCPClient(ClientConnection, asyncio.Protocol):
 
     def drop(self) -> None:
         transport = self._transport
+        self.ends("timed-out")
         self.lost()
         if transport is not None:
             transport.abort()
