@@ -6,12 +6,13 @@ from datetime import timedelta
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import OperationalError
 
 from accounts import registry
 from tests.conversation import Client, authenticate
 from tests.xmpp.test_mam import ask
 from xmppd.models import OfflineMessage
-from xmppd.services import archive_query
+from xmppd.services import archive_query, offline
 from xmppd.services.properties import overridden
 
 DELAY = "<delay xmlns='urn:xmpp:delay' from='example.org' stamp='{any}'/>"
@@ -409,3 +410,59 @@ async def test_client_that_is_gone_keeps_nobody_else_waiting(alice, log_in, monk
             ids += [got.get("id")] if got.name == "message" else []
     assert ids == [str(number) for number in range(60 - len(ids), 60)]
     assert last < 60 - len(ids) <= 50
+
+
+async def test_database_that_is_away_when_a_client_comes(server, clock, alice, log_in, monkeypatch):
+    """What is stored comes once the database is back, without another word of the client."""
+    bodies = [str(number) for number in range(3)]
+    names = ["bob", "carol"]
+    clients = [await log_in(f"{name}@example.org/laptop") for name in names]
+    for name in names:
+        for body in bodies:
+            await alice.sends(f"<message to='{name}@example.org'><body>{body}</body></message>")
+    take, asked = offline.take, []
+
+    def fail(account_id, **kwargs):
+        asked.append(account_id)
+        raise OperationalError("the database is locked")
+
+    monkeypatch.setattr("xmppd.services.offline.take", fail)
+    for client in clients:
+        await client.is_available()
+    await finished(server)
+    assert len(asked) == 2
+    server.sweep()
+    await finished(server)
+    assert len(asked) == 2  # not at once
+    clock.advance(seconds=6)
+    server.sweep()
+    await finished(server)
+    assert len(asked) == 3  # one for all
+    monkeypatch.setattr("xmppd.services.offline.take", take)
+    clock.advance(seconds=6)
+    server.sweep()
+    await finished(server)
+    for client in clients:
+        got = [stanza for stanza in client.connection.received if stanza.name == "message"]
+        assert [stanza.text_of("jabber:client", "body") for stanza in got] == bodies
+    assert await stored() == 0
+
+
+async def test_message_for_a_client_that_is_gone_while_its_last_stanza_waits(server, alice, log_in):
+    """No XEP-0198, no archive: nobody but the offline store has it. The same of a request, which is answered."""
+    bob = await log_in("bob@example.org/laptop")
+    await bob.is_available()
+    roster = "<iq type='set' id='r'><query xmlns='jabber:iq:roster'><item jid='c@example.org'/></query></iq>"
+    with overridden(archive__enabled=False):
+        bob.connection.receive(roster.encode())
+        bob.connection.lost()
+        assert not bob.session.is_closed
+        for to in (bob.bare, bob.full):
+            alice.connection.receive(f"<message to='{to}' type='chat'><body>{to}</body></message>".encode())
+        await alice.settles()
+        await finished(server)
+    assert await stored() == 2
+    back = await log_in("bob@example.org/laptop")
+    await back.is_available()
+    for to in (bob.bare, bob.full):
+        await back.receives(f"<message><body>{to}</body>{DELAY}</message>")

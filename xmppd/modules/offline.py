@@ -22,7 +22,7 @@ from xmppd.server.module import LAST, Module, Xep, on
 from xmppd.server.pacing import BURST_BYTES, PATIENCE_SECONDS, is_gone, written
 from xmppd.server.session import Session
 from xmppd.services import catch_up, offline
-from xmppd.services.db import db
+from xmppd.services.db import OUT_OF_REACH, db
 
 MESSAGE_EVENTS = "jabber:x:event"  # XEP-0022, what typing looked like before chat states
 # What is worth nothing later: typing, and what only accompanies other content.
@@ -35,6 +35,7 @@ _NO_STORE = f"{HINTS}\nno-store"
 
 END_TAG = "</message>"
 BATCH = 100
+RETRY_SECONDS = 5.0  # until what the database did not give is asked for again
 WAIT_SECONDS = 1.0  # between looks at a queue whose client is gone for a while
 EXPIRY_INTERVAL = timedelta(days=1)
 
@@ -48,8 +49,11 @@ class Offline(Module):
 
     async def start(self) -> None:
         self._delivering: set[int] = set()  # ids of accounts: two resources never get the same messages
+        self._undrained: dict[int, Account] = {}  # by id: the database was away when a resource was there
+        self._next_retry = 0.0
+        self._is_retrying = False
         self._next_expiry = self.server.tick
-        self.server.sweeps.append(self.expire)
+        self.server.sweeps += [self.expire, self.look]
 
     # -- in
 
@@ -112,13 +116,32 @@ class Offline(Module):
                 account.has_offline = False  # a message stored from here on says so again
                 try:
                     account.has_offline |= not await self._drain(account, receiver)
-                except BaseException:
+                except BaseException as problem:
                     account.has_offline = True
+                    if isinstance(problem, OUT_OF_REACH):
+                        self._undrained[account.id] = account
+                        self._next_retry = self.server.tick + RETRY_SECONDS
                     raise
                 if not _can_take(receiver):
                     receiver = next((other for other in account.non_negative if _can_take(other)), None)
         finally:
             self._delivering.discard(account.id)
+
+    def look(self) -> None:
+        """Once a while: is the database back? One account asks, the others only when it got an answer."""
+        if self._undrained and not self._is_retrying and self.server.tick >= self._next_retry:
+            self._is_retrying = True
+            self.server.spawn(self._retry())
+
+    async def _retry(self) -> None:
+        try:
+            while self._undrained and not self.server.is_stopping:
+                account = self._undrained.pop(next(iter(self._undrained)))
+                receiver = next((session for session in account.best if _can_take(session)), None)
+                if receiver is not None:  # else the next one that comes gets them
+                    await self._deliver(account, receiver)
+        finally:
+            self._is_retrying = False
 
     async def leave_to_archive(self, account: Account, last: int) -> None:
         """XEP-0386 3.2: the account's client reads the archive up to this id. What stands there is not sent, what does
@@ -141,9 +164,10 @@ class Offline(Module):
     async def _drain(self, account: Account, session: Session) -> bool:
         """Whether the session got everything; messages are deleted once they are written to it."""
         while batch := await db(offline.take, account.id, limit=BATCH):
+            has_queue = session.management is not None
             sent = await self._send(batch, session)
             # XEP-0198 5: a queue answers for what was sent, and hands over what is unacknowledged at its end.
-            if session.management is not None or not is_gone(session):
+            if has_queue or not is_gone(session):
                 await db(offline.delete, account.id, sent)
             if is_gone(session) or len(sent) < len(batch):
                 return False
