@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from accounts.models import User
 from adminconsole.access import actor_of, page
 from adminconsole.pages import confirm, cut, show_errors, to_ids
+from adminconsole.views.sessions import Row
 from adminconsole.views.user import manageable
 from adminconsole.views.user_tabs import find_user, user_crumbs, user_page
 from xmppd.services import devices
@@ -33,10 +34,18 @@ class NameForm(forms.Form):
 @page(permission="users.view")
 def device_list(request: HttpRequest, user_id: int) -> HttpResponse:
     user = find_user(user_id)
-    page_ = cut(request, devices.list_devices(user.pk))
+    entries = devices.list_devices(user.pk)
+    page_ = cut(request, entries)
     context = user_page(request, user, "devices", page=page_)
-    online = {row["resource"] for row in context["sessions"] or []}
-    context["rows"] = [(entry, entry.resource in online) for entry in page_.object_list]
+    sessions = [Row(facts) for facts in context["sessions"] or []]
+    online, known = {row.device for row in sessions}, {entry.agent for entry in entries}
+    context |= {
+        "rows": [(entry, entry.agent in online) for entry in page_.object_list],
+        "others": sorted(
+            (row for row in sessions if row.device not in known), key=lambda row: str(row.resource)
+        ),
+        "may_see_sessions": request.user.can("sessions.view"),  # type: ignore[union-attr]
+    }
     return render(request, "adminconsole/users/devices.html", context)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -12,10 +12,20 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import AuditEntry, User
+from tests.console.service import Service
 from xmppd.bus.messages import DeviceRevoked
+from xmppd.protocol.stream.sasl2 import UserAgent
 from xmppd.services import devices
 
 pytestmark = pytest.mark.django_db
+AGENT_ID = "d4565fa7-4d72-4749-b3d3-740edbf87770"
+
+
+@pytest.fixture
+def service(installed: Any) -> Iterator[Service]:
+    service = Service()
+    yield service
+    service.stop()
 
 
 @pytest.fixture
@@ -45,6 +55,41 @@ def test_list(auditor_client: Client, juliet: User, phone: devices.Entry) -> Non
     assert "sign-out" not in text  # an auditor looks
     tab = next(tab for tab in page.context["tabs"] if tab["current"])
     assert (tab["title"], tab["count"]) == ("Devices", 2)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_is_connected_without_being_a_device(
+    owner_client: Client, service: Service, juliet: User, phone: devices.Entry
+) -> None:
+    """A device is known by its id, and not by a resource that another client may have taken."""
+    service.log_in("juliet@example.org/C/Phone", client="<i>Psi</i> 1.5", presence="<presence/>")
+    laptop = service.log_in("juliet@example.org/somewhere", presence="<presence/>")
+    laptop.connection.user_agent = UserAgent(id=AGENT_ID, software="Conversations", device="Laptop")
+    devices.record(
+        [
+            devices.Seen(
+                juliet.pk,
+                devices.agent_key(AGENT_ID),
+                "Conversations",
+                "Laptop",
+                "elsewhere",
+                "PLAIN",
+                "192.0.2.8",
+                timezone.now(),
+            )
+        ]
+    )
+    page = owner_client.get(reverse("user-devices", args=[juliet.pk]))
+    assert [entry.device for entry, is_online in page.context["rows"] if is_online] == ["Laptop"]
+    text = page.content.decode()
+    others = text.partition('id="others"')[2]
+    assert "Connected without being a device" in others
+    assert others.count("/sessions/details/") == 1
+    assert "?jid=juliet%40example.org%2FC%2FPhone" in others
+    assert "&lt;i&gt;Psi&lt;/i&gt; 1.5" in others
+    assert laptop.connection.address in others
+    assert "somewhere" not in others
+    assert "(SASL2)" in text
 
 
 def test_nothing_known(owner_client: Client, juliet: User) -> None:

@@ -4,6 +4,8 @@ from datetime import timedelta
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.utils import timezone
+from django.utils.formats import date_format
 
 from accounts.models import AuditEntry, User
 from tests.conversation import settled
@@ -193,10 +195,26 @@ def texts(form):
 
 
 async def test_list(server, alice):
-    assert note(await command(alice, "list")) == "No device is known."
-    await comes(server)
     listed = (await command(alice, "list")).find(X, "x")
-    assert any("Kiva's Phone · AwesomeXMPP · 192.0.2.1 · online" in text for text in texts(listed))
+    assert texts(listed) == [NS, "desktop · 192.0.2.1"]  # that has said no id
+    assert "zone UTC" in listed.text_of(X, "instructions")
+    wire = await comes(server)
+    listed = (await command(alice, "list")).find(X, "x")
+    said = "Kiva's Phone · AwesomeXMPP · 192.0.2.1 · online · logs in with the password"
+    assert texts(listed) == [NS, said, "desktop · 192.0.2.1"]
+    wire.connection.lost()
+    await settled(server)
+    (device,) = [text for text in texts((await command(alice, "list")).find(X, "x")) if "Kiva" in text]
+    assert "online" not in device
+
+
+async def test_list_tells_who_has_a_token(server, alice):
+    wire = Wire2(server)
+    token_in(await wire.logs_in(PLAIN, USER_AGENT, bind(), wants()))
+    (entry,) = await known(server)
+    day = date_format(timezone.localtime(entry.token_expires), "SHORT_DATE_FORMAT")
+    (device,) = [text for text in texts((await command(alice, "list")).find(X, "x")) if "Kiva" in text]
+    assert device.endswith(f"online · logs in by a token, until {day}")
 
 
 async def test_sign_out(server, alice):

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from django.utils import timezone
 from django.utils.formats import date_format
-from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -107,14 +107,26 @@ class Devices(Module):
 
     async def _list(self, call: Call) -> Done:
         entries = await self._entries(call)
-        if not entries:
-            return Done(_("No device is known."))
-        online = {
-            devices.agent_key(session.connection.user_agent.id)
-            for session in call.session.account.sessions.values()
-        }
-        lines = [_describe(entry, is_online=entry.agent in online) for entry in entries]
-        form = Form(NS, [Field("devices", "text-multi", _("Devices"), value=lines)], title=_("My devices"))
+        known = {entry.agent for entry in entries}
+        sessions = {session: _agent_of(session) for session in call.session.account.sessions.values()}
+        online = set(sessions.values())
+        fields = []
+        if entries:
+            lines = [_in_full(entry, is_online=entry.agent in online) for entry in entries]
+            fields.append(Field("devices", "text-multi", _("Devices"), value=lines))
+        others = [_describe_session(session) for session, agent in sessions.items() if agent not in known]
+        if others:
+            label = _("Connected without being a device")
+            fields.append(Field("sessions", "text-multi", label, value=others))
+        instructions = _(
+            "A device is a client that says at the login which installation it is. Times are in the zone %(zone)s."
+        )
+        form = Form(
+            NS,
+            fields,
+            title=_("My devices"),
+            instructions=instructions % {"zone": timezone.get_current_timezone_name()},
+        )
         return Done(payload=form.to_element("result"))
 
     async def _ask_rename(self, call: Call) -> Ask | Done:
@@ -177,10 +189,37 @@ def _is_of(connection: ClientConnection, agent: str) -> bool:
     return bool(own) and agent in ("", devices.agent_key(own))
 
 
+def _agent_of(session: Session) -> str:
+    own = session.connection.user_agent.id
+    return devices.agent_key(own) if own else ""
+
+
+def _describe_session(session: Session) -> str:
+    return _joined(session.jid.resource, session.software, session.connection.address)
+
+
+def _in_full(entry: devices.Entry, *, is_online: bool) -> str:
+    """With how it logs in: a list is read, a choice only tells the devices apart."""
+    if entry.token_expires is None:
+        login = _("logs in with the password")
+    else:
+        day = date_format(timezone.localtime(entry.token_expires), "SHORT_DATE_FORMAT")
+        login = _("logs in by a token, until %(day)s") % {"day": day}
+    return _joined(_describe(entry, is_online=is_online), login)
+
+
 def _describe(entry: devices.Entry, *, is_online: bool = False) -> str:
-    when = _("online") if is_online else date_format(localtime(entry.last_seen), "SHORT_DATETIME_FORMAT")
+    when = (
+        _("online")
+        if is_online
+        else date_format(timezone.localtime(entry.last_seen), "SHORT_DATETIME_FORMAT")
+    )
     software = entry.software if entry.software != entry.name else ""
-    return " · ".join(part for part in (entry.name, software, entry.address, str(when)) if part)
+    return _joined(entry.name, software, entry.address, str(when))
+
+
+def _joined(*parts: str) -> str:
+    return " · ".join(part for part in parts if part)
 
 
 def _user(user_id: int) -> services.User:

@@ -20,6 +20,7 @@ from xmppd.protocol.stanza import make
 from xmppd.server import hooks, session_table
 from xmppd.services import live
 from xmppd.services.db import OUT_OF_REACH, db, outage
+from xmppd.services.devices import agent_key
 
 if TYPE_CHECKING:
     from xmppd.server.account import Account
@@ -172,6 +173,7 @@ class Live:
             "user": session.account.jid.bare_str,
             "resource": session.jid.resource,
             "client": session.software,
+            "device": agent_key(connection.user_agent.id) if connection.user_agent.id else "",
             "status": "available" if presence else "connected",
             "show": session.show if presence else "",
             "status_text": session.status_text if presence else "",

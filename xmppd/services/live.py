@@ -103,7 +103,8 @@ def problems() -> list[dict[str, str]]:
 
 
 def sessions(jid: str = "") -> list[dict[str, Any]]:
-    """One row a session (of one account, if its bare JID is given): jid, user, resource, client, status, show,
+    """One row a session (of one account, if its bare JID is given): jid, user, resource, client, device (the `agent` of
+    services.devices, "" for a client that has said none), status, show,
     status_text, priority, tls, cipher, mechanism, address, transport, since (ISO), idle_seconds, stanzas_in,
     stanzas_out, bytes_in, bytes_out, interests, lang."""
     return list(call("sessions", jid=jid))
