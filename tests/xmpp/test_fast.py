@@ -296,6 +296,22 @@ async def test_counts_must_grow(server):
         assert works or failure("not-authorized") in answer
 
 
+async def test_who_has_counted_goes_on_counting(server, caplog):
+    """3.4: else a replay would only have to leave the count out. The log tells it from a wrong password."""
+    token = await new_token(server)
+    assert "<success" in await comes_back(server, token)  # nobody has to count
+    assert "<success" in await comes_back(server, token, fast(count=1))
+    caplog.set_level("WARNING", "hearth.auth")
+    for element in (fast(), fast(count=1), fast(invalidate="true")):
+        assert failure("not-authorized") in await comes_back(server, token, element)
+    assert failure("not-authorized") in await comes_back(server, "guessed", fast(count=2))
+    assert [message.rpartition("reason=")[2] for message in caplog.messages] == [
+        *["replayed-token"] * 3,
+        "wrong-password",
+    ]
+    assert "<success" in await comes_back(server, token, fast(count=2))
+
+
 @pytest.mark.parametrize("count", ["-1", "x", "1.5", "9" * 30, "²"])
 async def test_counts_that_are_none(server, count):
     token = await new_token(server)

@@ -27,12 +27,13 @@ MAX_COUNT = 2**63 - 1
 class TokenLogin(Login):
     """A token is good for the client that it was given to, and for one mechanism."""
 
-    __slots__ = ("_count", "_tokens", "is_last")
+    __slots__ = ("_count", "_is_replayed", "_tokens", "is_last")
 
     def __init__(self, connection: ClientConnection, event: AuthRequested) -> None:
         super().__init__(connection, event)
         self._tokens: list[devices.Token] = []
         self._count: int | None = None
+        self._is_replayed = False
         self.is_last = False
 
     def _mechanism(self, name: str, stream: ClientStream) -> Mechanism:
@@ -76,7 +77,8 @@ class TokenLogin(Login):
 
     def _finish(self, data: bytes | None) -> None:
         token = self.token
-        if token.is_used and not token.has_others and self._count is None and not self.is_last:
+        is_known = token.is_used and not token.has_others and not token.is_counted
+        if is_known and self._count is None and not self.is_last:
             self._admit(data)  # there is nothing to write
         else:
             self.server.spawn(self._use(token, data))
@@ -87,6 +89,9 @@ class TokenLogin(Login):
                 raise SASLError("not-authorized")
             if not self.connection.is_closed:
                 self._admit(data)
+        except devices.ReplayedToken:
+            self._is_replayed = True
+            self.fail(SASLError("not-authorized"))
         except SASLError as error:
             self.fail(error)
         except OUT_OF_REACH:
@@ -94,3 +99,6 @@ class TokenLogin(Login):
         except Exception:
             log.exception("login on %s", self.connection)
             self.fail(SASLError("temporary-auth-failure"))
+
+    def _reason(self, error: SASLError) -> str:
+        return "replayed-token" if self._is_replayed else super()._reason(error)

@@ -46,6 +46,7 @@ MAX_DEVICES = Setting(
     maximum=1000,
 )
 MAX_LABEL_CHARS = 100
+NOT_COUNTED = -1  # DeviceToken.count until a client says one
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,9 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """`text` is the secret that the client has; `has_others`: the device has more tokens than this."""
+    """`text` is the secret that the client has; `has_others`: the device has more tokens than this; `is_counted`: a
+    login by it has been counted, so that each one has to be (XEP-0484 3.4).
+    """
 
     id: int
     text: str = field(repr=False)
@@ -75,6 +78,11 @@ class Token:
     expires: datetime
     is_used: bool
     has_others: bool = False
+    is_counted: bool = False
+
+
+class ReplayedToken(Exception):
+    """Somebody says again what was said before, or leaves out the count by which that would be seen (XEP-0484 3.4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +274,15 @@ def tokens(user_id: int, agent: str, mechanism: str) -> list[Token]:
     )
     rows = [row for row in found.order_by("-expires", "-pk") if _is_good(row)]
     return [
-        Token(row.pk, _text(row, user_id, agent), row.created, row.expires, row.is_used, len(rows) > 1)
+        Token(
+            row.pk,
+            _text(row, user_id, agent),
+            row.created,
+            row.expires,
+            row.is_used,
+            len(rows) > 1,
+            row.count > NOT_COUNTED,
+        )
         for row in rows
         if row.mechanism == mechanism
     ]
@@ -308,15 +324,17 @@ def issue(row: Seen, mechanism: str, password_encoded: str, lifetime: timedelta)
 
 @transaction.atomic
 def use(token: Token, *, count: int | None = None, invalidate: bool = False) -> bool:
-    """The token was proved: older ones of its device end (3.5). False where it has ended meanwhile, or where `count`
-    is not above that of an earlier login: somebody says again what was said before (3.4).
+    """The token was proved: older ones of its device end (3.5). False where it has ended meanwhile; ReplayedToken where
+    an earlier login was counted and this one is not, or not above it (3.4).
     """
     row = DeviceToken.objects.filter(pk=token.id)
     if count is None:
-        is_good = row.update(is_used=True)
+        is_good = row.filter(count=NOT_COUNTED).update(is_used=True)
     else:
         is_good = row.filter(count__lt=count).update(is_used=True, count=count)
     if not is_good:
+        if row.exists():
+            raise ReplayedToken
         return False
     siblings = DeviceToken.objects.filter(device__tokens=token.id).exclude(pk=token.id)
     ended = list(siblings.filter(expires__lte=token.expires).values_list("pk", flat=True))
