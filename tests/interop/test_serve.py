@@ -200,6 +200,16 @@ async def test_signal_ends_it_in_good_order(ready, wire, number):
     assert await asyncio.to_thread(ready.process_wait, 20) == 0
     assert not (ready.home / "control.sock").exists()
     assert "Traceback" not in ready.text()
+    log = (ready.home / "logs" / "hearth.log").read_text()
+    started = re.search(r"server-started version=\S+ domain=(\S+) listeners=(\S+) database=(\S+)$", log, re.M)
+    assert started is not None
+    names = {listener.partition(":")[0] for listener in started[2].split(",")}
+    assert {"c2s", "c2s_tls", "console"} <= names
+    lines = [line.split(" ", 3)[3] for line in log.splitlines() if " hearth.serve " in line]
+    assert lines[-2:] == ["server-stopping sessions=1", "server-stopped"]
+    assert re.search(
+        r"session-closed jid=juliet@\S+ ip=\S+ reason=closed-by-server condition=system-shutdown$", log, re.M
+    )
 
 
 # -- web and XMPP apart
