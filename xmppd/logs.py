@@ -51,6 +51,15 @@ class LogFile(RotatingFileHandler):
         return self.stream is not None and os.fstat(self.stream.fileno()).st_size >= self.maxBytes
 
 
+def lower_refusals(record: logging.LogRecord) -> bool:
+    """Filter of Django's loggers: a page that is not there or a form with a mistake is its visitor's business, not a
+    warning to who runs the server. Failed logins have a line of their own.
+    """
+    if record.levelno == logging.WARNING and 400 <= getattr(record, "status_code", 500) < 500:
+        record.levelno, record.levelname = logging.INFO, "INFO"
+    return True
+
+
 def _stamp(record: logging.LogRecord) -> str:
     return (
         datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -88,6 +97,8 @@ def configure(home: Path, *, debug: bool = False) -> None:
     root.handlers[:] = handlers
     root.setLevel(logging.INFO)
     logging.getLogger("hearth").setLevel(logging.DEBUG if debug else logging.INFO)
+    for answers in ("django.request", "django.security.csrf"):
+        logging.getLogger(answers).addFilter(lower_refusals)
     # Nothing of this is in a line, and a login writes one: see "Optimization" in Python's logging HOWTO.
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
