@@ -1,4 +1,4 @@
-"""What answers of the console leave in the log: visitors' mistakes are no warnings, failed logins and our errors are."""
+"""What answers of the console leave in the log: visitors' mistakes are no warnings, failed logins and errors are."""
 
 from __future__ import annotations
 
