@@ -32,16 +32,12 @@ log = logging.getLogger("hearth.archive")
 EPOCH_MS = 1_577_836_800_000  # 2020-01-01: leaves ids positive and below 2**63 for two centuries
 TIME_SHIFT = 20  # below the milliseconds: 6 bits for the worker, 14 for the sequence
 WORKER_SHIFT = 14
-FIRST_BITS, STEP_BITS = (
-    12,
-    6,
-)  # random ones of the sequence: a millisecond has room for 400 ids
+FIRST_BITS, STEP_BITS = 12, 6  # random ones of the sequence: a millisecond has room for 400 ids
 MAX_BATCH = 500
+REST_SECONDS = 0.001  # where messages came during a commit, so that more of them share the next one
 RETRY_SECONDS = 0.25
 GIVE_UP_SECONDS = 10.0  # after that the senders are told, and may try again
-SETTLE_ROWS = (
-    1000  # in the journal, before they are moved: some milliseconds, in which no message is committed
-)
+SETTLE_ROWS = 1000  # in the journal, before they are moved, which lets messages wait for milliseconds
 SETTLE_ROWS_BUSY = 8000  # before they are moved while many wait; the more at once, the less work each is
 CALM = 32  # messages that may wait for a move
 SETTLE_SECONDS = 1.0  # without a message, before the journal is emptied
@@ -168,6 +164,8 @@ class Writer:
 
     def _next_batch(self) -> list[Job]:
         """What waits, once something does; nothing at the end. A quiet moment empties the journal."""
+        if not self._queue.empty():
+            time.sleep(REST_SECONDS)
         self._gather()
         while not self._waiting and not self._is_stopping:
             has_work = self._unsettled or self.is_failing
