@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
 
 from xmppd.protocol.element import E, Element
 from xmppd.protocol.namespaces import (
@@ -23,7 +22,6 @@ from xmppd.server.account import Account
 from xmppd.server.module import SELF, Module, Xep, inline_bind, iq_set, on
 from xmppd.server.session import Session
 
-CLOCK_STEP = timedelta(seconds=2)  # to be sure of what came first: times of queued stanzas are that coarse
 RULES = "urn:xmpp:carbons:rules:0"
 _BODY = f"{CLIENT}\nbody"
 _ERROR = f"{CLIENT}\nerror"
@@ -65,7 +63,7 @@ class Carbons(Module):
 
     def enable(self, session: Session) -> None:
         if session not in session.account.carbons:
-            session.copies_since = self.server.clock.now()
+            session.copies_since = self.server.next_moment()
             session.account.carbons = (*session.account.carbons, session)
 
     @on(hooks.session_closed)
@@ -163,11 +161,11 @@ def is_copy(stanza: Stanza, account: Account) -> bool:
     return stanza.from_ == account.jid and (stanza.has(CARBONS, "received") or stanza.has(CARBONS, "sent"))
 
 
-def has_copy(stanza: Stanza, account: Account, sent: datetime) -> bool:
-    """Whether another resource, which is still there, got a copy when the message was sent to one that is gone."""
+def has_copy(stanza: Stanza, account: Account, sent: float) -> bool:
+    """Whether another resource, which is still there, got a copy when the message was sent to one that is gone. `sent`:
+    server.tick at that moment.
+    """
     return is_eligible(stanza, is_sent=False) and any(
-        session.copies_since is not None
-        and session.copies_since <= sent - CLOCK_STEP
-        and session.detached_at is None
+        session.copies_since is not None and session.copies_since <= sent and session.detached_at is None
         for session in account.carbons
     )

@@ -298,7 +298,7 @@ class StreamManagement(Module):
             return
         if stanza.has(MAM, "result"):
             return  # a page of the archive, which the client asks for again
-        if is_copy(stanza, account) or has_copy(stanza, account, sent):
+        if is_copy(stanza, account) or has_copy(stanza, account, since):
             return
         held = delay.held_since(stanza, self.server.domains)
         if held is None and _went_to_others(stanza, account, since):

@@ -91,7 +91,7 @@ class Session:
         self.is_closed = False
         self.management: Management | None = None  # counters of XEP-0198, once the client enabled it
         self.detached_at: float | None = None  # since when it waits for its client to come back (server.tick)
-        self.copies_since: datetime | None = None  # since when it gets copies (XEP-0280)
+        self.copies_since: float | None = None  # since when it gets copies (XEP-0280; server.tick)
         self.holding: Holding | None = None  # what waits while nobody looks at the client (XEP-0352)
         self._backlog: deque[Stanza] | None = None  # what came while a handler waits for the database
         self.best_since: float | None = (
