@@ -22,7 +22,7 @@ from django.test import Client as Browser
 
 from adminconsole import events
 from tests.console.service import Service
-from tests.conversation import Client
+from tests.conversation import Client, settled
 from xmppd.models import ArchivedMessage, JournalledMessage
 from xmppd.server.control import ControlSocket
 from xmppd.services import archive, db, live
@@ -187,20 +187,27 @@ def test_a_database_that_fails_is_told_until_it_answers(
         with suppress(OperationalError):
             await db.db(work)
 
+    async def sweep() -> None:
+        service.server.sweep()
+        await settled(service.server)
+
     def fail() -> None:
         raise OperationalError("server closed the connection unexpectedly")
 
-    monkeypatch.setattr(db, "CALM_SECONDS", 0.0)
+    monkeypatch.setattr(db, "CALM_SECONDS", 3600.0)
     service.run(ask(fail))
     try:
+        service.run(sweep())
         assert [row["name"] for row in live.problems()] == ["database"]
         assert owner_client.get("/readyz").json()["reasons"]["database"] == "does not answer"
         assert "The database does not answer since" in " ".join(
             owner_client.get("/").content.decode().split()
         )
+        monkeypatch.setattr(db, "CALM_SECONDS", 0.0)
+        service.run(sweep())  # without anybody who wants something of it
+        assert live.problems() == []
     finally:
-        service.run(ask(lambda: None))
-    assert live.problems() == []
+        db.outage.is_failing = False
     assert "database" not in owner_client.get("/readyz").json()["reasons"]
 
 

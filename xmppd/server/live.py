@@ -18,7 +18,7 @@ from xmppd.protocol.jid import JID, JIDError
 from xmppd.protocol.namespaces import CLIENT
 from xmppd.protocol.stanza import make
 from xmppd.server import hooks, session_table
-from xmppd.services import live
+from xmppd.services import health, live
 from xmppd.services.db import OUT_OF_REACH, db, outage
 from xmppd.services.devices import agent_key
 
@@ -40,12 +40,13 @@ class Live:
         self._unsubscribe: list[Callable[[], None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._problems: dict[str, str] = {}  # those that hold -> since when
+        self._question: asyncio.Task[Any] | None = None
 
     def attach(self) -> None:
         self._loop = asyncio.get_running_loop()
         live.register(self.operations(), self._loop)
         self.server.problems["database"] = lambda: outage.is_failing
-        self.server.sweeps.append(self._look_for_problems)
+        self.server.sweeps += [self._look_for_problems, self._ask_database]
         handlers: dict[type[messages.Message], Callable[[Any], None]] = {
             messages.UserCreated: self._on_user_created,
             messages.UserChanged: self._on_user_changed,
@@ -88,6 +89,11 @@ class Live:
         self._problems = {
             name: held.get(name, now) for name, holds in self.server.problems.items() if holds()
         }
+
+    def _ask_database(self) -> None:
+        """Whether it works again: a server that is not ready may have nobody left who asks it for anything."""
+        if outage.is_failing and (self._question is None or self._question.done()):
+            self._question = self.server.spawn(db(health.domain_names))
 
     def _on_loop(self, handler: Callable[[Any], None], message: messages.Message) -> None:
         """Bus messages come on any thread; the server lives on its loop."""
