@@ -31,7 +31,7 @@ from xmppd.management.cli import shell_gettext as _
 from xmppd.server.control import ControlSocket
 from xmppd.server.live import Live
 from xmppd.server.server import Server
-from xmppd.services import certificates, db, health, setup
+from xmppd.services import certificates, database_check, db, health, setup
 from xmppd.transports.tcp import Listener, bind
 from xmppd.transports.tls import Certificate, exporter_works
 
@@ -111,7 +111,7 @@ def _prepare(options: Options) -> None:
             answers = setup.from_environment(os.environ)
             if answers is not None:
                 setup.finish(answers, Actor("environment", "system"))
-        except (ValidationError, setup.SetupConflict, db.DatabaseProblem) as error:
+        except (ValidationError, setup.SetupConflict, database_check.DatabaseProblem) as error:
             text = "; ".join(error.messages) if isinstance(error, ValidationError) else str(error)
             raise StartError(_("The set-up from the environment failed: %s") % text) from error
     if options.demo:
@@ -122,7 +122,7 @@ def _check_database(config: bootstrap.Config) -> None:
     """A database that is gone or broken is an error to be told, never replaced by an empty one (reliability F6)."""
     try:
         health.check_usable()
-    except (db.DatabaseProblem, Error, OSError) as error:
+    except (database_check.DatabaseProblem, Error, OSError) as error:
         raise StartError(
             _("The database cannot be used: %s Repair it or restore a backup; hearth.toml in %s names it.")
             % (" ".join(str(error).split()), config.home),

@@ -10,8 +10,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from django.utils.translation import gettext as _
 
-from xmppd.services import db, setup
-from xmppd.services.db import DatabaseProblem
+from xmppd.services import database_check, setup
+from xmppd.services.database_check import DatabaseProblem
 
 log = logging.getLogger("hearth.setup")
 
@@ -27,7 +27,7 @@ def test(url: str) -> None:
     """Raise DatabaseProblem unless the database can be used now."""
     if not _busy.acquire(blocking=False):
         raise DatabaseProblem(_("A test is still running. Try again in a moment."), "busy")
-    future = _pool.submit(db.test_database, _with_timeout(url))
+    future = _pool.submit(database_check.test_database, _with_timeout(url))
     future.add_done_callback(lambda _future: _busy.release())
     try:
         future.result(SECONDS + 1)

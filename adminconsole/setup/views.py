@@ -21,7 +21,7 @@ from adminconsole.setup import advice, forms, gate, probe, state, steps
 from adminconsole.views import errors
 from adminconsole.views.login import BACKEND
 from xmppd.services import setup
-from xmppd.services.db import DatabaseProblem
+from xmppd.services.database_check import DatabaseProblem
 
 
 @page(public=True)

@@ -29,7 +29,7 @@ from tests.hearth import Hearth
 from xmppd import bootstrap
 from xmppd.bus.messages import SetupFinished
 from xmppd.services import certificates, db, setup
-from xmppd.services.db import DatabaseProblem
+from xmppd.services.database_check import DatabaseProblem
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -322,7 +322,7 @@ def test_database_reasons_are_readable(wizard: Client, monkeypatch: pytest.Monke
     def refuse(_url: str) -> None:
         raise DatabaseProblem("The server refused the user “b” or the password.", "password", "FATAL: no")
 
-    monkeypatch.setattr("xmppd.services.db.test_database", refuse)
+    monkeypatch.setattr("xmppd.services.database_check.test_database", refuse)
     answer(wizard, "language", "server")
     form = {"kind": "postgresql", "host": "db.example.org", "name": "a", "user": "b"}
     page = text_of(wizard.post(url("database"), form))
@@ -345,7 +345,7 @@ def test_a_real_postgresql(wizard: Client) -> None:
 
 def test_a_slow_database_server_is_given_up(monkeypatch: pytest.MonkeyPatch, fresh: Path) -> None:
     release = threading.Event()
-    monkeypatch.setattr("xmppd.services.db.test_database", lambda _url: release.wait(30))
+    monkeypatch.setattr("xmppd.services.database_check.test_database", lambda _url: release.wait(30))
     monkeypatch.setattr(probe, "SECONDS", -0.9)
     with pytest.raises(DatabaseProblem) as problem:
         probe.test("postgresql://b@db.example.org:5432/a")
@@ -565,7 +565,7 @@ def test_a_database_that_fails_at_the_end_leaves_the_wizard_open(
         raise DatabaseProblem("The database server is too old.", "version")
 
     answer(wizard)
-    monkeypatch.setattr("xmppd.services.db.test_database", refuse)
+    monkeypatch.setattr("xmppd.services.database_check.test_database", refuse)
     response = wizard.post(url("review"))
     assert "The database server is too old." in text_of(response)
     assert not setup.is_set_up()

@@ -13,9 +13,10 @@ from django.utils import translation
 
 from tests.postgresql import running
 from xmppd.bootstrap import ROOT
-from xmppd.services import archive_retention, offline, private, roster, vcard
+from xmppd.services import archive_retention, database_check, offline, private, roster, vcard
 from xmppd.services import db as database
-from xmppd.services.db import DatabaseProblem, db
+from xmppd.services.database_check import DatabaseProblem
+from xmppd.services.db import db
 
 
 @pytest.fixture(autouse=True)
@@ -289,13 +290,13 @@ def test_running_process_switches_to_another_database(tmp_path):
 
 def problem(url):
     with translation.override("en"), pytest.raises(DatabaseProblem) as error:
-        database.test_database(url)
+        database_check.test_database(url)
     return error.value
 
 
 def test_file_that_can_be_made_is_usable_and_not_left_behind(tmp_path):
     path = tmp_path / "new" / "hearth.sqlite3"
-    database.test_database(f"sqlite://{path}")
+    database_check.test_database(f"sqlite://{path}")
     assert path.parent.is_dir()
     assert not path.exists()
 
@@ -343,9 +344,9 @@ def test_missing_driver_says_what_to_install(kind):
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import django; from django.conf import settings;"
         "sys.modules |= dict.fromkeys(['MySQLdb', 'pymysql', 'psycopg', 'psycopg2']);"
-        "django.setup(); from xmppd.services import db\n"
-        "try: db.test_database(sys.argv[2])\n"
-        "except db.DatabaseProblem as problem: print(problem.code, problem.message)"
+        "django.setup(); from xmppd.services import database_check\n"
+        "try: database_check.test_database(sys.argv[2])\n"
+        "except database_check.DatabaseProblem as problem: print(problem.code, problem.message)"
     )
     command = [sys.executable, "-c", code, str(ROOT), f"{kind}://hearth@127.0.0.1/hearth"]
     environ = os.environ | {"DATABASE_URL": ""}
@@ -367,7 +368,7 @@ def test_missing_driver_says_what_to_install(kind):
     ],
 )
 def test_reasons_are_read_from_what_drivers_say(text, code):
-    found = database._explain(
+    found = database_check._explain(
         database.NotSupportedError(text), {"NAME": "hearth", "USER": "hearth", "HOST": ""}
     )
     assert found.code == code
@@ -389,8 +390,8 @@ def postgresql():
 @pytest.mark.postgresql
 @pytest.mark.django_db
 def test_usable_postgresql_is_left_as_it_was(postgresql):
-    database.test_database(postgresql)
-    database.test_database(postgresql)
+    database_check.test_database(postgresql)
+    database_check.test_database(postgresql)
 
 
 @pytest.mark.postgresql

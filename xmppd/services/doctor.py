@@ -16,7 +16,7 @@ from django.db import DatabaseError
 from django.utils.translation import gettext as _
 
 from xmppd.protocol.addresses import is_address
-from xmppd.services import certificates, db, health, live, properties, setup
+from xmppd.services import certificates, database_check, db, health, live, properties, setup
 from xmppd.services.live import NotRunningError
 
 Level = Literal["ok", "warn", "bad"]
@@ -78,7 +78,7 @@ def _database() -> Iterator[Finding]:
     try:
         health.check_usable()
         pending = db.needs_migration()
-    except (db.DatabaseProblem, DatabaseError) as error:
+    except (database_check.DatabaseProblem, DatabaseError) as error:
         yield Finding(
             "database",
             "bad",

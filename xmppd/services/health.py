@@ -8,7 +8,7 @@ from django.db import DatabaseError, connection
 from django.utils.translation import gettext as _
 
 from accounts.models import Domain
-from xmppd.services.db import DatabaseProblem
+from xmppd.services.database_check import DatabaseProblem
 
 SQLITE_MAGIC = b"SQLite format 3\0"
 MAX_CHECKED_BYTES = 64 * 1024 * 1024  # a larger file is not read through at each start

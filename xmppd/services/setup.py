@@ -31,7 +31,7 @@ from accounts.services.users import clean_email, clean_username
 from xmppd import bootstrap
 from xmppd.bus import channel
 from xmppd.bus.messages import SetupFinished
-from xmppd.services import certificates, db
+from xmppd.services import certificates, database_check, db
 from xmppd.services.properties import Setting, set_value
 
 log = logging.getLogger("hearth.setup")
@@ -167,7 +167,7 @@ def check(answers: SetupAnswers) -> SetupAnswers:
 
 def _finish(answers: SetupAnswers, actor: Actor) -> User:
     config = settings.CONFIG
-    db.test_database(answers.database_url)
+    database_check.test_database(answers.database_url)
     db.use_database(answers.database_url)
     try:
         db.migrate()
@@ -235,8 +235,10 @@ def owner_credentials(database_url: str, *, domain: str, username: str, password
         domain__name=domain, domain__is_primary=True, username=username, role=Role.OWNER
     )
     try:
-        rows = db.look_up(database_url, owners.values_list("password"))
-    except db.DatabaseProblem:  # an empty database has no tables; one that is down is told of at the end
+        rows = database_check.look_up(database_url, owners.values_list("password"))
+    except (
+        database_check.DatabaseProblem
+    ):  # an empty database has no tables; one that is down is told of at the end
         return ""
     return next((stored for (stored,) in rows if credentials.check_password(stored, password)), "")
 

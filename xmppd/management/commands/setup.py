@@ -14,7 +14,7 @@ from django.utils.translation import gettext_noop
 from accounts import services
 from xmppd.management.cli import HearthCommand, cli_actor, readable_errors
 from xmppd.services import setup
-from xmppd.services.db import DatabaseProblem
+from xmppd.services.database_check import DatabaseProblem
 
 
 class Command(HearthCommand):
