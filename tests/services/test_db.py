@@ -8,7 +8,7 @@ import threading
 from urllib.parse import quote
 
 import pytest
-from django.db import OperationalError, connection, transaction
+from django.db import NotSupportedError, OperationalError, connection, transaction
 from django.utils import translation
 
 from tests.postgresql import running
@@ -368,9 +368,7 @@ def test_missing_driver_says_what_to_install(kind):
     ],
 )
 def test_reasons_are_read_from_what_drivers_say(text, code):
-    found = database_check._explain(
-        database.NotSupportedError(text), {"NAME": "hearth", "USER": "hearth", "HOST": ""}
-    )
+    found = database_check._explain(NotSupportedError(text), {"NAME": "hearth", "USER": "hearth", "HOST": ""})
     assert found.code == code
     assert found.detail == text
 
