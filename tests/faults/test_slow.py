@@ -13,7 +13,7 @@ from tests.faults.client import Client, archive_of, check_history
 from tests.faults.conftest import IS_LONG
 from tests.faults.databases import LATE_COMERS, control
 from xmppd import bootstrap
-from xmppd.services.db import _connected as connected
+from xmppd.services.database_check import _connected as connected
 
 pytestmark = [pytest.mark.interop, pytest.mark.postgresql, pytest.mark.slow]
 
