@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
+from threading import Thread
+from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
@@ -17,6 +21,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from accounts import roles
+from accounts.audit import Actor
 from accounts.models import User
 from adminconsole.access import actor_of, page
 from adminconsole.downloads import download
@@ -38,7 +43,10 @@ from xmppd.modules.archive import Archive
 from xmppd.services import archive_export, archive_query, archive_retention
 from xmppd.services.archive_retention import KEEP_BYTES, KEEP_DAYS, Retention, Usage
 
+log = logging.getLogger("hearth.console")
+
 SHOWN_ADDRESSES = 10
+AT_ONCE = 20_000  # messages that are deleted before the answer: that takes a second or two
 FILES = {
     "xml": ("xml", "application/xml; charset=utf-8"),
     "jsonl": ("jsonl", "application/x-ndjson; charset=utf-8"),
@@ -184,12 +192,29 @@ def erase(request: HttpRequest, user_id: int) -> HttpResponse:
     return render(request, "adminconsole/users/archive_erase.html", context, status=status)
 
 
+def _erase(user: User, actor: Actor, chosen: dict[str, Any]) -> None:
+    """Behind the answer; the audit log says how many went."""
+    try:
+        archive_retention.erase(user, actor=actor, **chosen)
+    except DatabaseError:
+        log.exception("erasing the archive of %s", user.jid)
+    finally:
+        connection.close()
+
+
 def _confirm_erase(request: HttpRequest, user: User, form: EraseForm, found: Usage) -> HttpResponse:
     error = typed(request, user.username) if request.method == "POST" else ""
     if request.method == "POST" and not error:
-        deleted = archive_retention.erase(user, actor=actor_of(request), **form.chosen())
-        notify("audit")
-        messages.success(request, _deleted_text(deleted))
+        actor, chosen = actor_of(request), form.chosen()
+        if found.messages > AT_ONCE:
+            Thread(target=_erase, args=(user, actor, chosen), name="hearth-erase", daemon=True).start()
+            messages.info(
+                request,
+                _("The messages are being deleted. Reload this page to see how many are still there."),
+            )
+        else:
+            messages.success(request, _deleted_text(archive_retention.erase(user, actor=actor, **chosen)))
+            notify("audit")
         return redirect("user-archive", user.pk)
     return confirm(
         request,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from lxml import etree
 
 from accounts.models import AuditEntry, User
 from adminconsole.forms.audit import Entry
+from adminconsole.views import user_archive
 from tests.archived import bodies, keep
 from xmppd.services import archive_export, archive_query, archive_retention
 from xmppd.services.archive_query import Preferences
@@ -300,6 +302,21 @@ def test_a_post_that_says_not_what_erases_nothing(owner_client: Client, past: Us
 
 
 # --- who may
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_are_erased_behind_the_answer(
+    owner_client: Client, past: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(user_archive, "AT_ONCE", 3)
+    address = url("user-archive-erase", past, what="all")
+    text = html(owner_client.post(address, {"confirm": "juliet"}, follow=True))
+    assert "The messages are being deleted." in text
+    for thread in threading.enumerate():
+        if thread.name == "hearth-erase":
+            thread.join(30)
+    assert bodies(past) == []
+    assert Entry(AuditEntry.objects.get(action="archive-erased")).row.after == {"messages": 4}
 
 
 @pytest.mark.parametrize(
