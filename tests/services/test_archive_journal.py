@@ -167,14 +167,14 @@ async def test_quiet_empties_the_journal(juliet, job, settled, monkeypatch):
     await asyncio.to_thread(writer.stop)
 
 
-async def test_many_who_wait_go_before_the_move_until_it_is_too_much(juliet, job, settled, monkeypatch):
-    for name, value in (("SETTLE_ROWS", 1), ("SETTLE_ROWS_BUSY", 4), ("CALM", 1), ("MAX_BATCH", 1)):
+async def test_many_messages_are_moved_in_larger_parts(juliet, job, settled, monkeypatch):
+    for name, value in (("SETTLE_ROWS", 1), ("SETTLE_ROWS_BUSY", 4), ("CALM", 2), ("MAX_BATCH", 3)):
         monkeypatch.setattr(archive, name, value)
     writer = Writer(asyncio.get_running_loop())
     writer.start()
-    await commit(writer, job, juliet, *"abcdef")
+    await commit(writer, job, juliet, *"abcdefg")  # three, three and one
     await asyncio.to_thread(writer.stop)
-    assert settled == [0, 4, 2, 0]
+    assert settled == [0, 6, 1, 0]
 
 
 async def test_a_move_that_fails_is_a_failing_archive_and_is_tried_again(juliet, job, monkeypatch):

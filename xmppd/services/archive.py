@@ -37,9 +37,9 @@ MAX_BATCH = 500
 REST_SECONDS = 0.001  # where messages came during a commit, so that more of them share the next one
 RETRY_SECONDS = 0.25
 GIVE_UP_SECONDS = 10.0  # after that the senders are told, and may try again
-SETTLE_ROWS = 1000  # in the journal, before they are moved, which lets messages wait for milliseconds
-SETTLE_ROWS_BUSY = 8000  # before they are moved while many wait; the more at once, the less work each is
-CALM = 32  # messages that may wait for a move
+SETTLE_ROWS = 100  # in the journal, before they are moved: messages wait for two milliseconds then
+SETTLE_ROWS_BUSY = 1500  # the same while many messages come: the more at once, the less work each is
+CALM = 32  # messages in a commit, up to which few come
 SETTLE_SECONDS = 1.0  # without a message, before the journal is emptied
 
 
@@ -154,10 +154,8 @@ class Writer:
             self._settle()  # what an earlier process left
             while batch := self._next_batch():
                 self._commit(batch)
-                if self._unsettled >= SETTLE_ROWS:
-                    self._gather()
-                    if len(self._waiting) < CALM or self._unsettled >= SETTLE_ROWS_BUSY:
-                        self._settle()
+                if self._unsettled >= (SETTLE_ROWS if len(batch) < CALM else SETTLE_ROWS_BUSY):
+                    self._settle()
             self._settle()
         finally:
             connection.close()
