@@ -38,8 +38,8 @@ REST_SECONDS = 0.001  # where messages came during a commit, so that more of the
 RETRY_SECONDS = 0.25
 GIVE_UP_SECONDS = 10.0  # after that the senders are told, and may try again
 SETTLE_ROWS = 100  # in the journal, before they are moved: messages wait for two milliseconds then
-SETTLE_ROWS_BUSY = 1500  # the same while many messages come: the more at once, the less work each is
-CALM = 32  # messages in a commit, up to which few come
+SETTLE_ROWS_BUSY = 4000  # the same while many messages come: the more at once, the less work each is
+CALM = 24  # messages in a commit, up to which few come
 SETTLE_SECONDS = 1.0  # without a message, before the journal is emptied
 
 
