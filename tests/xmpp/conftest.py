@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -10,8 +10,11 @@ import pytest_asyncio
 from asgiref.sync import sync_to_async
 
 from tests.conversation import Client, ManualClock, connect
+from tests.xmpp.managed import NS as STREAM_MANAGEMENT
+from tests.xmpp.managed import answer
 from xmppd.server.live import Live
 from xmppd.server.server import Server
+from xmppd.services.properties import overridden
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -83,3 +86,36 @@ async def bob(log_in: Callable[..., Awaitable[Client]]) -> Client:
 async def stranger(log_in: Callable[..., Awaitable[Client]]) -> Client:
     """Somebody whom nobody has in a roster."""
     return await log_in("stranger@example.org/home")
+
+
+# -- clients with stream management (XEP-0198)
+
+
+@pytest_asyncio.fixture
+async def phone(bob: Client) -> Client:
+    """bob's client with resumption; `phone.previd` is its key."""
+    await bob.is_available()
+    enabled = await answer(bob, f"<enable xmlns='{STREAM_MANAGEMENT}' resume='true'/>")
+    assert (enabled.tag, enabled.get("resume"), enabled.get("max")) == (
+        (STREAM_MANAGEMENT, "enabled"),
+        "true",
+        "3600",
+    )
+    bob.previd = enabled.get("id")
+    return bob
+
+
+@pytest_asyncio.fixture
+async def brief_phone(bob: Client) -> Client:
+    """As above, but the session waits for three seconds only: less than any other time-out."""
+    await bob.is_available()
+    enabled = await answer(bob, f"<enable xmlns='{STREAM_MANAGEMENT}' resume='true' max='3'/>")
+    bob.previd = enabled.get("id")
+    return bob
+
+
+@pytest.fixture
+def unasked(server: Server) -> Iterator[None]:
+    """Nobody is asked for the version of its client."""
+    with overridden(sessions__ask_client_version=False):
+        yield
