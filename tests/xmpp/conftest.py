@@ -119,3 +119,18 @@ def unasked(server: Server) -> Iterator[None]:
     """Nobody is asked for the version of its client."""
     with overridden(sessions__ask_client_version=False):
         yield
+
+
+# -- an archive (XEP-0313)
+
+
+@pytest_asyncio.fixture
+async def history(alice: Client, bob: Client, stranger: Client, clock: ManualClock) -> Client:
+    """Ten messages from alice to bob, one a minute from 12:00, and one from a stranger at 12:10."""
+    await bob.is_available()
+    for number in range(10):
+        await alice.sends(f"<message to='{bob.bare}' type='chat'><body>line {number}</body></message>")
+        clock.advance(minutes=1)
+    await stranger.sends(f"<message to='{bob.full}' type='chat'><body>psst</body></message>")
+    bob.forget_received()
+    return bob

@@ -10,7 +10,7 @@ from django.db import OperationalError
 
 from accounts import registry
 from tests.conversation import Client, authenticate
-from tests.xmpp.test_mam import ask
+from tests.xmpp.archive_queries import ask
 from xmppd.models import OfflineMessage
 from xmppd.services import archive_query, offline
 from xmppd.services.properties import overridden

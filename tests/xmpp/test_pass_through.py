@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from tests.conversation import subscribe
-from tests.xmpp.test_mam import CLIENT, FORWARD, ask
+from tests.xmpp.archive_queries import CLIENT, FORWARD, ask
 
 SID = "urn:xmpp:sid:0"
 STANZAS = "urn:ietf:params:xml:ns:xmpp-stanzas"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.conversation import Client, authenticate, settled
-from tests.xmpp.test_mam import ask
+from tests.xmpp.archive_queries import ask
 from xmppd.modules.archive import Archive
 
 SM, SID = "urn:xmpp:sm:3", "urn:xmpp:sid:0"
