@@ -57,7 +57,11 @@ def migrate_forward_and_back(hearth: Hearth) -> None:
 
 
 async def chat_and_restart(hearth: Hearth, person: Callable[..., Any]) -> None:
-    """Two people chat, one goes; a restart keeps contacts, what waits for him, and the archive."""
+    """Set up; two people chat, one goes; a restart keeps contacts, what waits for him, and the archive."""
+    hearth.set_up()
+    for username in ("juliet", "romeo"):
+        hearth.add_user(username)
+    hearth.start()
     juliet, romeo = person("juliet"), person("romeo")
     await juliet.goes_online()
     await romeo.goes_online()

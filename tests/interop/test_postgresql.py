@@ -29,10 +29,6 @@ def hearth(server: str, tmp_path) -> Iterator[Hearth]:
 
 async def test_two_people_chat_and_a_restart_keeps_what_was_said(hearth, person):
     url = hearth.environ["DATABASE_URL"]
-    hearth.set_up()
-    for username in ("juliet", "romeo"):
-        hearth.add_user(username)
-    hearth.start()
     await other_databases.chat_and_restart(hearth, person)
     with psycopg.connect(url) as connection:
         assert connection.execute("SELECT count(*) FROM accounts_user").fetchone() == (3,)

@@ -1,139 +1,29 @@
 """A client's stream from its first byte to its last: RFC 6120 4-7, whole, in pieces and by hostile hands."""
 
-import base64
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.protocol.stream_driver import (
+    AUTH,
+    BIND,
+    HEADER,
+    SASL,
+    STARTTLS,
+    STEPS,
+    Driver,
+    Policy,
+    bound,
+    header,
+    kinds,
+)
 from xmppd.protocol.element import E
 from xmppd.protocol.errors import SASLError, StanzaError, StreamError
-from xmppd.protocol.jid import JID
-from xmppd.protocol.parser import AUTHENTICATED, MAX_PARSER_BYTES, ParserPool
-from xmppd.protocol.stanza import Stanza
-from xmppd.protocol.stream.c2s import ClientStream
+from xmppd.protocol.parser import MAX_PARSER_BYTES
 from xmppd.protocol.stream.events import (
     AuthRequested,
-    AuthResponse,
-    BindRequested,
     Closed,
-    EarlyIQ,
-    StartTLS,
-    TaskChosen,
 )
-
-HEADER = (
-    "<?xml version='1.0'?><stream:stream to='example.com' version='1.0' xmlns='jabber:client' "
-    "xmlns:stream='http://etherx.jabber.org/streams'>"
-)
-STARTTLS = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
-SASL = "xmlns='urn:ietf:params:xml:ns:xmpp-sasl'"
-PLAIN = base64.b64encode(b"\0juliet\0r0m30").decode()
-AUTH = f"<auth {SASL} mechanism='PLAIN'>{PLAIN}</auth>"
-BIND = (
-    "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>r</resource></bind></iq>"
-)
-ACCOUNT = JID.parse("juliet@example.com")
-STEPS = [1, 5, 1 << 20]
-
-
-class Policy:
-    """A server of two domains."""
-
-    default_domain = "example.com"
-    has_tls = True
-    is_tls_required = True
-    max_auth_failures = 3
-
-    def __init__(self, **changes):
-        self.pool = ParserPool(AUTHENTICATED)
-        vars(self).update(changes)
-
-    def serves(self, domain):
-        return domain in ("example.com", "example.net")
-
-    def mechanisms(self, stream):
-        return ["SCRAM-SHA-1", "PLAIN"]
-
-    def token_mechanisms(self, stream):
-        return ["HT-SHA-256-NONE"]
-
-    def sasl2_extras(self, stream):
-        return "<inline/>"
-
-    def extra_features(self, stream):
-        return b"<extra xmlns='urn:extra'/>"
-
-
-class Driver:
-    """Feeds a stream as a transport does: in pieces, and answers its events."""
-
-    def __init__(self, step=1 << 20, *, tls=True, **policy):
-        self.stream = ClientStream(Policy(**policy), is_direct_tls=tls)
-        self.step = step
-        self.events = []
-        self.text = ""
-
-    def sends(self, data, *, answers=True):
-        """New events; the answers to them are given unless not wanted."""
-        data = data.encode() if isinstance(data, str) else data
-        before = len(self.events)
-        for start in range(0, len(data), self.step):
-            self._take(self.stream.receive(data[start : start + self.step]), answers)
-        return self.events[before:]
-
-    def _take(self, events, answers):
-        self.text += self.stream.take_output().decode()
-        for event in events:
-            self.events.append(event)
-            if answers and self._answer(event):
-                self.text += self.stream.take_output().decode()
-                self._take(self.stream.receive(b""), answers)
-
-    def _answer(self, event):
-        stream = self.stream
-        if isinstance(event, StartTLS):
-            stream.tls_established(("tls-exporter",))
-        elif isinstance(event, AuthRequested):
-            stream.auth_succeeded(ACCOUNT)
-        elif isinstance(event, BindRequested):
-            stream.bind_succeeded(event.request, ACCOUNT.with_resource(event.resource or "made"))
-        elif isinstance(event, EarlyIQ):
-            stream.answered(b"<iq type='result'/>")
-        else:
-            return False
-        return True
-
-    def output(self):
-        self.text += self.stream.take_output().decode()
-        text, self.text = self.text, ""
-        return text
-
-    def is_closed_with(self, condition):
-        (event,) = [event for event in self.events if isinstance(event, Closed)]
-        assert self.events[-1] is event
-        assert event.error is not None
-        assert event.error.condition == condition, event.error
-        assert self.stream.is_closed
-        text = self.text + self.stream.take_output().decode()
-        assert f"<{condition} xmlns='urn:ietf:params:xml:ns:xmpp-streams'>" in text
-        assert text.count("</stream:stream>") == 1
-        assert text.endswith("</stream:stream>")
-        assert self.stream.receive(b"<presence/>") == []
-        return True
-
-
-def kinds(events):
-    return [event.kind if isinstance(event, Stanza) else type(event).__name__ for event in events]
-
-
-def bound(step=1 << 20, header=HEADER, **policy):
-    driver = Driver(step, **policy)
-    driver.sends(header + AUTH + header + BIND)
-    assert kinds(driver.events) == ["AuthRequested", "BindRequested"], driver.output()
-    driver.output()
-    return driver
-
 
 # -- from the first byte to the session
 
@@ -248,17 +138,6 @@ def test_too_much_sent_ahead():
 
 
 # -- headers
-
-
-def header(**changes):
-    attrs = {
-        "to": "example.com",
-        "version": "1.0",
-        "xmlns": "jabber:client",
-        "xmlns:stream": "http://etherx.jabber.org/streams",
-        **{key.replace("_", ":"): value for key, value in changes.items()},
-    }
-    return "<stream:stream" + "".join(f" {k}='{v}'" for k, v in attrs.items() if v is not None) + ">"
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -411,158 +290,6 @@ def test_nothing_known_before_tls_counts_after_it():
     driver.sends(STARTTLS)
     assert kinds(driver.sends(HEADER)) == []
     assert (driver.stream.domain, driver.stream.lang) == ("example.com", "")
-
-
-# -- SASL, RFC 6120 6
-
-
-def test_only_mechanisms_that_were_offered():
-    for name in ("EXTERNAL", "ANONYMOUS", "SCRAM-SHA-1-PLUS", "plain", ""):
-        driver = Driver()
-        assert driver.sends(HEADER + f"<auth {SASL} mechanism='{name}'>=</auth>") == []
-        assert "<invalid-mechanism/>" in driver.text
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_too_many_failures_end_the_stream(step):
-    driver = Driver(step)
-    wrong = f"<auth {SASL} mechanism='NONE'/>"
-    assert driver.sends(HEADER + wrong + wrong) == []
-    assert kinds(driver.sends(wrong)) == ["Closed"]
-    text = driver.output()
-    assert text.count("<invalid-mechanism/>") == 3
-    assert text.count("<policy-violation") == 1
-    assert text.endswith("</stream:stream>")
-
-
-@pytest.mark.parametrize("text", ["***", "ab", "a\u00e9", "=a"])
-def test_what_is_not_base64(text):
-    driver = Driver()
-    assert driver.sends(HEADER + f"<auth {SASL} mechanism='PLAIN'>{text}</auth>") == []
-    assert "<incorrect-encoding/>" in driver.text
-
-
-@pytest.mark.parametrize(("text", "initial"), [("", None), ("=", b"")])
-def test_initial_response_is_absent_or_empty(text, initial):
-    driver = Driver()
-    (event,) = driver.sends(HEADER + f"<auth {SASL} mechanism='PLAIN'>{text}</auth>", answers=False)
-    assert event.initial == initial
-
-
-def test_challenge_and_response():
-    driver = Driver()
-    driver.sends(HEADER + f"<auth {SASL} mechanism='SCRAM-SHA-1'/>", answers=False)
-    driver.output()
-    driver.stream.auth_challenge(b"r=1")
-    assert driver.output() == f"<challenge {SASL}>cj0x</challenge>"
-    assert driver.sends(f"<response {SASL}>cj0y</response>", answers=False) == [AuthResponse(b"r=2")]
-
-
-@pytest.mark.parametrize("element", [f"<response {SASL}/>", f"<response {SASL}>cj0x</response>"])
-def test_response_to_no_challenge(element):
-    driver = Driver()
-    assert driver.sends(HEADER + element) == []
-    assert "<malformed-request/>" in driver.text
-
-
-def test_abort():
-    driver = Driver()
-    driver.sends(HEADER + f"<auth {SASL} mechanism='SCRAM-SHA-1'/>", answers=False)
-    driver.stream.auth_challenge(b"x")
-    assert driver.sends(f"<abort {SASL}/>") == []
-    assert "<aborted/>" in driver.text
-    assert kinds(driver.sends(AUTH)) == ["AuthRequested"]
-
-
-SASL2 = "xmlns='urn:xmpp:sasl:2'"
-AUTHENTICATE = (
-    f"<authenticate {SASL2} mechanism='PLAIN'><initial-response>{PLAIN}</initial-response></authenticate>"
-)
-NEXT = f"<next {SASL2} task='UPGR-X'/>"
-TASK_DATA = f"<task-data {SASL2}><answer xmlns='urn:x'>42</answer></task-data>"
-
-
-def in_task(step=1 << 20):
-    """A stream whose client has been told of a task."""
-    driver = Driver(step)
-    driver.sends(HEADER + AUTHENTICATE, answers=False)
-    driver.output()
-    driver.stream.auth_continue(b"proof", "UPGR-X")
-    assert driver.output() == (
-        f"<continue {SASL2}><additional-data>{base64.b64encode(b'proof').decode()}</additional-data>"
-        "<tasks><task>UPGR-X</task></tasks></continue>"
-    )
-    return driver
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_task(step):
-    """XEP-0388 2.6.3, to the next task and to the end."""
-    driver = in_task(step)
-    assert driver.sends(NEXT, answers=False) == [TaskChosen("UPGR-X")]
-    driver.stream.task_data(E("urn:x", "question"))
-    assert driver.output() == f"<task-data {SASL2}><question xmlns='urn:x'/></task-data>"
-    (event,) = driver.sends(TASK_DATA, answers=False)
-    assert event.element.text_of("urn:x", "answer") == "42"
-    driver.stream.auth_continue(None, "UPGR-Y")
-    assert driver.output() == f"<continue {SASL2}><tasks><task>UPGR-Y</task></tasks></continue>"
-    assert driver.sends(f"<next {SASL2}/>", answers=False) == [TaskChosen("")]
-    driver.stream.login_completed(ACCOUNT, None)
-    assert driver.output().startswith(
-        f"<success {SASL2}><authorization-identifier>{ACCOUNT}</authorization-identifier></success><stream:features>"
-    )
-    assert kinds(driver.sends(BIND)) == ["BindRequested"]
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_task_sent_ahead_waits_for_the_answer(step):
-    driver = in_task(step)
-    assert driver.sends(NEXT + TASK_DATA, answers=False) == [TaskChosen("UPGR-X")]
-    driver.stream.task_data(E("urn:x", "question"))
-    assert kinds(driver.sends("", answers=False) or driver.stream.receive(b"")) == ["TaskData"]
-
-
-@pytest.mark.parametrize(
-    "element", [TASK_DATA, AUTHENTICATE, f"<response {SASL2}/>", AUTH, BIND, "<presence/>"]
-)
-def test_nothing_but_the_task_goes_on(element):
-    driver = in_task()
-    driver.sends(element, answers=False)
-    assert driver.stream.is_closed
-
-
-def test_task_that_failed_leaves_the_stream_as_it_was():
-    driver = in_task()
-    driver.sends(NEXT, answers=False)
-    driver.stream.auth_failed(SASLError("malformed-request"))
-    driver.output()
-    assert driver.sends(f"<response {SASL2}/>", answers=False) == []
-    assert "<malformed-request " in driver.output()
-    assert kinds(driver.sends(AUTHENTICATE, answers=False)) == ["AuthRequested"]
-
-
-def test_nobody_logs_in_twice():
-    driver = Driver()
-    driver.sends(HEADER + AUTH + HEADER + AUTH)
-    assert driver.is_closed_with("policy-violation")
-
-
-@pytest.mark.parametrize("to", ["example.net", "elsewhere.example"])
-def test_identity_belongs_to_one_host(to):
-    """Prosody's CVE-2018-10847: logged in to one virtual host, opened the stream anew to another."""
-    driver = Driver()
-    driver.sends(HEADER + AUTH + header(to=to))
-    assert kinds(driver.events) == ["AuthRequested", "Closed"]
-    assert driver.events[-1].error.condition in ("not-authorized", "host-unknown")
-    assert "xmpp-bind" not in driver.text
-
-
-@pytest.mark.parametrize(("sender", "is_fine"), [("juliet@example.com", True), ("romeo@example.com", False)])
-def test_sender_in_the_header_after_login(sender, is_fine):
-    driver = Driver()
-    driver.sends(HEADER + AUTH + header(**{"from": sender}))
-    assert driver.stream.is_closed != is_fine
-    assert is_fine or driver.is_closed_with("invalid-from")
 
 
 # -- before binding, RFC 6120 7
