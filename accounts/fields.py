@@ -38,6 +38,3 @@ class RowIdField(models.BigIntegerField):
 
     def db_type(self, connection: BaseDatabaseWrapper) -> str | None:
         return "integer" if connection.vendor == "sqlite" else super().db_type(connection)
-
-    def rel_db_type(self, connection: BaseDatabaseWrapper) -> str | None:
-        return self.db_type(connection)

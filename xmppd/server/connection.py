@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from xmppd.server.server import Server
 
 log = logging.getLogger("hearth.c2s")
-MAX_RENAMES = 3
 
 
 class ClientConnection:

@@ -22,7 +22,6 @@ from xmppd.services.archive_query import Query, in_order, matching
 from xmppd.services.archive_retention import between
 
 PERMISSION = "archive.read"
-FORMATS = ("xml", "jsonl")
 CHUNK = 200
 PIE = "urn:xmpp:pie:0"
 
